@@ -1,0 +1,200 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's Proxmox VE API: what it is told about containers happens to real machines.
+
+The API answers from fakepve's model. After every task and every change of a configuration the machine behind the
+container is brought to what the model says, so one function covers create, start, stop, destroy, new limits, and
+what is left to do after a crash or a reboot of the computer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from fakepve.certs import make_cert
+from fakepve.lxc import FakeCt, parse_mount, split_props
+from fakepve.model import TaskError
+
+from . import machines
+from .api import Pve
+
+NODE = "pve1"
+TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
+GIB = 1024**3
+SAVED = ("vmid", "node", "status", "config", "pending", "snapshots", "pool")
+
+
+class Lab(Pve):
+    """The API of one node whose containers are machines on this computer."""
+
+    def __init__(self, folder: Path, host: str, token_secret: str) -> None:
+        super().__init__(host=host)
+        self.folder = folder
+        self.time_scale = 1.0
+        self.apitokens["root@pam!lab"] = token_secret
+        # The password login stays closed: its default is public.
+        self.password = token_secret
+        self._keys: dict[int, str] = {}
+        self._settling: dict[int, asyncio.Lock] = {}
+        self._figures()
+        self._load()
+
+    def _figures(self) -> None:
+        """The node's figures are this computer's."""
+        disk = os.statvfs(self.folder)
+        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
+        self.node_figures[NODE] = {"maxcpu": os.cpu_count(), "maxmem": memory, "maxdisk": total}
+        kinds = {
+            "local": ("dir", "iso,vztmpl,backup"),
+            "local-lvm": ("lvmthin", "images,rootdir"),
+            "local-db": ("dir", "rootdir,images"),
+            "nextcloud-bowbo": ("zfspool", "rootdir,images"),
+            "nextcloud-maro": ("zfspool", "rootdir,images"),
+        }
+        for name, (kind, content) in kinds.items():
+            store = {"type": kind, "active": 1, "content": content, "files": set(), "total": total, "avail": free}
+            self.storages[name] = {**self.storages.get(name, {}), **store}
+        self.storages["local"].setdefault("volumes", {})["vztmpl/" + TEMPLATE] = {
+            "content": "vztmpl", "size": 130_000_000, "ctime": int(time.time()), "format": "tzst",
+        }  # fmt: skip
+
+    # ------------------------------------------------------------------ state
+
+    def _load(self) -> None:
+        path = self.folder / "state.json"
+        if not path.exists():
+            return
+        state = json.loads(path.read_text())
+        for saved in state["containers"]:
+            self._keys[saved["vmid"]] = saved.pop("public_keys", "")
+            pool, snapshots = saved.pop("pool"), saved.pop("snapshots")
+            if saved["config"].get("lock") == "create":
+                # The computer went down while it was made: Proxmox VE leaves such a container locked, too.
+                saved["status"] = "stopped"
+            container = FakeCt(defaults=False, **saved)
+            container.snapshots, container.pool = snapshots, pool
+            self.cts.append(container)
+
+    def save(self) -> None:
+        containers = [
+            {**{name: getattr(ct, name) for name in SAVED}, "public_keys": self._keys.get(ct.vmid, "")}
+            for ct in self.cts
+        ]
+        partial = self.folder / "state.json.partial"
+        partial.write_text(json.dumps({"containers": containers}, indent=1))
+        partial.replace(self.folder / "state.json")
+
+    def _record(self, request: Any, body: bytes) -> None:
+        super()._record(request, body)
+        with (self.folder / "requests.log").open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {request.method} {request.path}\n")
+
+    # --------------------------------------------------------------- machines
+
+    async def _lxc_create(self, user: str, v: dict[str, Any]) -> Any:
+        self._keys[int(v["vmid"])] = v.get("ssh-public-keys") or ""
+        return await super()._lxc_create(user, v)
+
+    async def task(self, node: str, ttype: str, tid: Any, user: str, body: Any, **kwargs: Any) -> str:
+        """Every container task ends with its machine in the state that the model says."""
+        if not (ttype.startswith("vz") or ttype == "resize"):
+            return await super().task(node, ttype, tid, user, body, **kwargs)
+
+        async def whole() -> Any:
+            try:
+                note = await body()
+                await self.settle(int(tid), restart=ttype == "vzreboot")
+            except TaskError:
+                if ttype == "vzcreate" and (made := self.ct(int(tid))):
+                    self._drop(made)
+                    await asyncio.to_thread(machines.remove, str(tid))
+                raise
+            finally:
+                self.save()
+            return note
+
+        upid = await super().task(node, ttype, tid, user, whole, **kwargs)
+        self.save()
+        return upid
+
+    async def _update_config(self, ct: FakeCt, *args: Any) -> None:
+        try:
+            await super()._update_config(ct, *args)
+        finally:
+            self.save()
+        await self.settle(ct.vmid)
+
+    async def settle(self, vmid: int, restart: bool = False) -> None:
+        """Bring the machine of a container to what the model says of it."""
+        async with self._settling.setdefault(vmid, asyncio.Lock()):
+            ct = self.ct(vmid)
+            if ct is not None and ct.lock == "create" and not ct.config.get("rootfs"):
+                return
+            try:
+                await asyncio.to_thread(self._settle, vmid, ct, restart)
+            except machines.LabError as error:
+                if ct is not None:
+                    ct.status = "stopped"
+                raise TaskError(str(error)) from error
+
+    def _settle(self, vmid: int, ct: FakeCt | None, restart: bool) -> None:
+        ident = str(vmid)
+        known = machines.machines().get(ident)
+        if ct is None:
+            if known:
+                machines.remove(ident)
+            return
+        config = ct.config
+        memory, swap = int(config.get("memory") or 512), int(config.get("swap") or 0)
+        cores = float(config.get("cpulimit") or config.get("cores") or 0)
+        address = split_props(config.get("net0", ""))[1].get("ip", "").split("/")[0]
+        address = address if re.fullmatch(r"[\d.]+", address) else None
+        if known is None:
+            volumes = []
+            for key in sorted(k for k in config if re.fullmatch(r"mp\d+", k)):
+                volumes.append(f"{machines.volume(ident, key)}:{parse_mount(config[key])['mp']}")
+            machines.create(
+                ident, hostname=ct.name, address=address, memory_mb=memory, swap_mb=swap, cores=cores, volumes=volumes,
+                public_keys=self._keys.get(vmid, ""), owner=str(self.folder),
+            )  # fmt: skip
+            known = {"state": "created"}
+        running = known["state"] == "running"
+        if running and (restart or ct.status != "running"):
+            machines.stop(ident)
+            running = False
+        if ct.status == "running" and not running:
+            if known["state"] != "created" and address:
+                machines.readdress(ident, address)
+            machines.start(ident)
+        machines.limit(ident, memory_mb=memory, swap_mb=swap, cores=cores)
+
+    async def watch(self) -> None:
+        """A machine that powered itself off is a stopped container."""
+        while True:
+            await asyncio.sleep(2)
+            states = await asyncio.to_thread(machines.machines)
+            for ct in self.cts:
+                exited = states.get(str(ct.vmid), {}).get("state") == "exited"
+                busy = ct.lock_holder or self._settling[ct.vmid].locked()
+                if exited and ct.status == "running" and not busy:
+                    ct.status, ct.pid = "stopped", None
+                    self.save()
+
+
+async def serve(folder: Path, host: str, token_secret: str) -> None:
+    """Answer until the process is ended."""
+    lab = Lab(folder, host, token_secret)
+    certificate, key, _ = make_cert(str(folder), name="pve", hosts=(host, NODE))
+    for ct in list(lab.cts):
+        # Whatever stopped the computer: containers that ran run again, and what went missing is made anew.
+        await lab.settle(ct.vmid)
+    await lab.start(certificate, key)
+    (folder / "api.ready").write_text(str(os.getpid()))
+    await lab.watch()
