@@ -87,7 +87,8 @@ def ensure_network(network: ipaddress.IPv4Network) -> None:
         return
     docker(
         "network", "create", "--subnet", str(network), "--gateway", str(network[1]),
-        "--label", f"{machines.LABEL}={FOLDER}", "--opt", f"com.docker.network.bridge.name={machines.BRIDGE}", machines.NETWORK,
+        "--label", f"{machines.LABEL}={FOLDER}",
+        "--opt", f"com.docker.network.bridge.name={machines.BRIDGE}", machines.NETWORK,
     )  # fmt: skip
 
 

@@ -155,7 +155,8 @@ def create(
     """A machine, made but not started, with its host keys and root's authorized keys in place."""
     argv = [
         "create", "--name", PREFIX + ident, "--hostname", hostname, "--label", f"{LABEL}={owner}",
-        "--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/tmp:exec", "--env", "container=docker", "--stop-signal", "SIGRTMIN+3",
+        "--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/tmp:exec",
+        "--env", "container=docker", "--stop-signal", "SIGRTMIN+3",
         "--memory", f"{memory_mb}m", "--memory-swap", f"{memory_mb + swap_mb}m", "--network", NETWORK,
     ]  # fmt: skip
     argv += [f"--cap-add={name}" for name in RECIPE["machine_capabilities"]]

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from fakepve.certs import make_cert
 from fakepve.lxc import FakeCt, parse_mount, split_props
 from fakepve.model import TaskError
@@ -26,7 +28,7 @@ from .api import Pve
 
 NODE = "pve1"
 TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
-GIB = 1024**3
+MAIL_PORT = 2525
 SAVED = ("vmid", "node", "status", "config", "pending", "snapshots", "pool")
 
 
@@ -188,6 +190,18 @@ class Lab(Pve):
                     self.save()
 
 
+class Mailbox:
+    """A stand-in for the company's mail relay: takes every message and keeps it as a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        (self.folder / f"{time.time_ns()}.eml").write_bytes(envelope.content)
+        return "250 OK"
+
+
 async def serve(folder: Path, host: str, token_secret: str) -> None:
     """Answer until the process is ended."""
     lab = Lab(folder, host, token_secret)
@@ -196,5 +210,6 @@ async def serve(folder: Path, host: str, token_secret: str) -> None:
         # Whatever stopped the computer: containers that ran run again, and what went missing is made anew.
         await lab.settle(ct.vmid)
     await lab.start(certificate, key)
+    Controller(Mailbox(folder / "mail"), hostname=host, port=MAIL_PORT).start()
     (folder / "api.ready").write_text(str(os.getpid()))
     await lab.watch()
