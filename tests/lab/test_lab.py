@@ -1,0 +1,214 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The reference site from one command, again, and when things go wrong. The order is that of the file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .conftest import FOLDER, ROOT, Lab, Run, until
+
+TIMES: dict[str, float] = {}
+GUESTS = {
+    "database-primary", "database-replica", "redis", "frontend", "backend", "network-services", "monitoring",
+    "nextcloud-bowbo", "nextcloud-maro", "frappe-bowbo", "snipe-it", "passbolt",
+}  # fmt: skip
+TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
+
+
+def machines() -> set[str]:
+    names = subprocess.check_output(["docker", "ps", "--filter", "label=cloud.onprem.lab", "--format", "{{.Names}}"])
+    return set(names.decode().split())
+
+
+def test_check_mode_on_an_empty_lab_only_reads(lab: Lab) -> None:
+    (FOLDER / "requests.log").write_text("")
+    run = lab.site("--check", "--diff")
+    assert run.code == 0, run.output
+    requests = (FOLDER / "requests.log").read_text().splitlines()
+    assert requests
+    assert [line for line in requests if line.split()[1] != "GET"] == []
+    assert machines() == {"onprem-lab-pve1"}
+    assert lab.api.cluster.resources.get(type="vm") == []
+
+
+def test_life_of_a_guest_through_the_api(lab: Lab) -> None:
+    node = lab.api.nodes("pve1")
+    public_key = (ROOT / "inventories/lab/.secrets/ssh_key.pub").read_text()
+    network = f"name=eth0,bridge=vmbr0,ip={lab.prefix}.99/24,gw={lab.prefix}.1"
+
+    def ssh(command: str) -> str:
+        return subprocess.run(
+            ["ssh", "-i", "inventories/lab/.secrets/ssh_key", "-o", "UserKnownHostsFile=/dev/null", "-o",
+             "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR", f"root@{lab.prefix}.99", command],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        ).stdout.strip()  # fmt: skip
+
+    def memory() -> str:
+        return ssh("cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1")
+
+    created = node.lxc.post(
+        vmid=990, ostemplate=TEMPLATE, hostname="life", memory=200, swap=0, cores=1, rootfs="local-lvm:2", net0=network,
+        unprivileged=1, features="nesting=1", start=1, **{"ssh-public-keys": public_key},
+    )  # fmt: skip
+    assert lab.task(created) == "OK"
+    assert ssh("hostname; systemctl is-system-running").split() == ["life", "running"]
+    assert memory() == str(200 * 1024**2)
+    node.lxc(990).config.put(memory=300)
+    assert memory() == str(300 * 1024**2)
+    boot = ssh("cut -d. -f1 /proc/1/stat; stat -c %Y /run/systemd/notify")
+    assert lab.task(node.lxc(990).status.reboot.post()) == "OK"
+    assert ssh("cut -d. -f1 /proc/1/stat; stat -c %Y /run/systemd/notify") != boot
+    ssh("echo kept > /root/file")
+    assert lab.task(node.lxc(990).status.shutdown.post()) == "OK"
+    assert ssh("true; hostname") == ""
+    assert lab.task(node.lxc(990).status.start.post()) == "OK"
+    assert ssh("cat /root/file") == "kept"
+    ssh("systemctl poweroff")
+    assert until(lambda: node.lxc(990).status.current.get()["status"] == "stopped", 20)
+    assert lab.task(node.lxc(990).delete()) == "OK"
+    assert machines() == {"onprem-lab-pve1"}
+
+
+def test_figures_of_the_node_are_the_computers(lab: Lab) -> None:
+    status = lab.api.nodes("pve1").status.get()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert status["cpuinfo"]["cpus"] == os.cpu_count()
+    assert abs(status["memory"]["total"] - memory) < 0.01 * memory
+
+
+def test_first_run_builds_the_site(lab: Lab) -> None:
+    run = lab.make("up")
+    TIMES["first"] = run.seconds
+    assert run.code == 0, run.output
+    assert run.longest_silence < 10
+    table = run.output[run.output.index("GUEST ") :]
+    for guest in GUESTS:
+        assert f"\n{guest} " in table
+    assert "row arrived" in table
+    assert machines() == {"onprem-lab-pve1"} | {
+        f"onprem-lab-{g['vmid']}" for g in lab.api.cluster.resources.get(type="vm")
+    }
+
+
+def test_second_run_changes_nothing_in_a_quarter_of_the_time(lab: Lab) -> None:
+    run = lab.make("up")
+    TIMES["second"] = run.seconds
+    assert run.code == 0, run.output
+    assert "site.yml: done, 0 changes" in run.output
+    print(f"\nfirst run {TIMES['first']:.0f} s, second run {TIMES['second']:.0f} s")
+    assert TIMES["second"] <= TIMES["first"] / 4
+
+
+def test_check_mode_on_the_converged_site_reports_nothing(lab: Lab) -> None:
+    run = lab.site("--check", "--diff")
+    assert run.code == 0, run.output
+    assert not any(run.changed.values()), run.output
+
+
+def test_tag_of_a_role_touches_its_hosts_only(lab: Lab) -> None:
+    run = lab.site("--tags", "redis")
+    assert run.code == 0, run.output
+    assert set(run.changed) == {"redis"}
+
+
+def test_row_is_read_on_the_replica_over_tls(lab: Lab) -> None:
+    lab.sql("database-primary", "CREATE DATABASE IF NOT EXISTS t; CREATE TABLE IF NOT EXISTS t.r (v BIGINT)")
+    value = time.time_ns()
+    lab.sql("database-primary", f"INSERT INTO t.r VALUES ({value})")
+    assert until(lambda: lab.sql("database-replica", f"SELECT v FROM t.r WHERE v={value}"), 2) == str(value)
+    account = lab.ssh("database-primary", "mariadb -BN -e 'SHOW PROCESSLIST' | awk '/Binlog Dump/ {print $1}'")
+    assert account
+    # The connection that carries the binary log is encrypted, and the server takes no other from its account.
+    status = lab.ssh("database-replica", "mariadb -e 'SHOW REPLICA STATUS\\G'")
+    assert "Master_SSL_Allowed: Yes" in status
+    assert "Master_SSL_Verify_Server_Cert: Yes" in status
+
+
+def test_replica_that_lost_its_data_is_seeded_from_the_live_primary(lab: Lab) -> None:
+    pid = lab.ssh("database-primary", "systemctl show -P MainPID mariadb")
+    lab.ssh("database-replica", "systemctl stop mariadb; rm -rf /var/lib/mysql/* /var/lib/mysql/.[a-z]*")
+    rows = lab.sql("database-primary", "SELECT COUNT(*) FROM t.r")
+    run = lab.site("--tags", "mariadb")
+    assert run.code == 0, run.output
+    assert lab.sql("database-replica", "SELECT COUNT(*) FROM t.r") == rows
+    assert lab.ssh("database-primary", "systemctl show -P MainPID mariadb") == pid
+    lab.sql("database-primary", "INSERT INTO t.r VALUES (1)")
+    assert until(lambda: lab.sql("database-replica", "SELECT COUNT(*) FROM t.r") == str(int(rows) + 1), 2)
+
+
+def test_hand_edit_is_shown_alone_and_repaired(lab: Lab) -> None:
+    lab.ssh(
+        "redis",
+        "sed -i 's/^maxmemory-policy noeviction/maxmemory-policy allkeys-random/' /etc/redis/redis-frappe-queue.conf",
+    )
+    shown = lab.site("--check", "--diff", "--tags", "redis")
+    assert shown.code == 0, shown.output
+    diff = [line for line in shown.output.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert diff == ["-maxmemory-policy allkeys-random", "+maxmemory-policy noeviction"]
+    assert lab.site("--tags", "redis").code == 0
+    assert not any(lab.site("--check", "--diff", "--tags", "redis").changed.values())
+
+
+def test_stopped_database_is_reported_by_mail_and_so_is_its_end(lab: Lab) -> None:
+    before = len(lab.mails())
+    lab.ssh("database-primary", "systemctl stop mariadb")
+    try:
+        began = time.monotonic()
+
+        def mail(word: str) -> bool:
+            return any(
+                word in text and "database-primary" in text and "mariadb" in text.lower()
+                for text in lab.mails()[before:]
+            )
+
+        assert until(lambda: mail("FIRING"), 180, 1), lab.mails()[before:]
+        print(f"\nthe alert's mail came after {time.monotonic() - began:.0f} s")
+    finally:
+        lab.ssh("database-primary", "systemctl start mariadb")
+    began = time.monotonic()
+    assert until(lambda: mail("RESOLVED"), 180, 1), lab.mails()[before:]
+    print(f"the mail of its end came after {time.monotonic() - began:.0f} s")
+
+
+def test_lab_comes_back_after_a_crash(lab: Lab) -> None:
+    subnet = (FOLDER / "subnet").read_text()
+    running = machines()
+    os.kill(int((FOLDER / "api.ready").read_text()), signal.SIGKILL)
+    subprocess.run(["docker", "kill", *running], check=True, capture_output=True)
+    run = lab.make("up")
+    assert run.code == 0, run.output
+    assert (FOLDER / "subnet").read_text() == subnet
+    assert machines() == running
+    assert lab.sql("database-primary", "SELECT COUNT(*) > 0 FROM t.r") == "1"
+
+
+def test_second_lab_is_refused_with_a_sentence(lab: Lab, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(
+        ROOT, other, symlinks=True, ignore=shutil.ignore_patterns(".lab", ".venv", ".cache", ".git", ".secrets")
+    )
+    for command in ("up", "down"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.lab", command], cwd=other, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert str(ROOT) in done.stderr
+        assert "lab-down" in done.stderr
+    assert machines()
+
+
+def test_verification_sees_what_is_broken(lab: Lab) -> None:
+    lab.ssh("database-replica", "mariadb -e 'STOP REPLICA'")
+    try:
+        run = Run("ansible-playbook", "playbooks/verify.yml", "-i", "inventories/lab")
+        assert run.code != 0
+        assert "database-replica" in run.output[run.output.index("fatal:") :].splitlines()[0]
+    finally:
+        lab.ssh("database-replica", "mariadb -e 'START REPLICA'")
