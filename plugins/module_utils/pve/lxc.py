@@ -1,0 +1,159 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the engine knows of guests: the options of containers and the few of virtual machines it compares.
+
+An option is written once: the type it has in Ansible, its kind in PVE, and what its absence means.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
+    Address,
+    Boolean,
+    Lower,
+    Mac,
+    Mount,
+    Network,
+    Note,
+    Number,
+    PropertyString,
+    Size,
+    Text,
+    Words,
+)
+
+
+class Option(NamedTuple):
+    """One option of a guest: ``spec`` for Ansible, ``kind`` and ``default`` for the comparison."""
+
+    spec: dict[str, Any]
+    kind: Any
+    default: Any = None
+    fixed: bool = False  # PVE never changes it once the guest exists
+
+
+class Kind(NamedTuple):
+    """A kind of guest: its name in paths and messages, its options, and the key that holds its name."""
+
+    path: str
+    label: str
+    name_key: str
+    options: dict[str, Option]
+    renamed: dict[str, str]
+
+
+INT, FLOAT, BOOL, STR, RAW, DICT = ({"type": name} for name in ("int", "float", "bool", "str", "raw", "dict"))
+LIST = {"type": "list", "elements": "str"}
+
+NET = PropertyString(
+    {
+        "name": Text(), "bridge": Text(), "firewall": Boolean(), "gw": Address(), "gw6": Address(),
+        "host-managed": Boolean(), "hwaddr": Mac(), "ip": Network(4, ("dhcp", "manual")),
+        "ip6": Network(6, ("auto", "dhcp", "manual")), "link_down": Boolean(), "mtu": Number(64, 65535),
+        "rate": Number(0, integer=False), "tag": Number(1, 4094), "trunks": Words(";", unordered=True, split=";"),
+        "type": Text(("veth",)),
+    },
+    defaults={"firewall": False, "link_down": False, "host-managed": False},
+    required=("name", "bridge"), kept=("hwaddr", "type"), first=("name", "bridge"),
+)  # fmt: skip
+MOUNT = {
+    "volume": Text(), "storage": Text(), "size": Size(), "acl": Boolean(), "idmap": Text(),
+    "mountoptions": Words(";", unordered=True, split="[;+]"), "quota": Boolean(), "replicate": Boolean(), "ro": Boolean(),
+    "shared": Boolean(),
+}  # fmt: skip
+MOUNT_DEFAULTS = {"quota": False, "replicate": True, "ro": False, "shared": False}
+ROOTFS = Mount(MOUNT, defaults=MOUNT_DEFAULTS, bare="volume", kept=("volume", "storage", "size"))
+MP = Mount(
+    {**MOUNT, "mp": Text(pattern="/.+", hint="an absolute path"), "backup": Boolean(), "keepattrs": Boolean()},
+    defaults={**MOUNT_DEFAULTS, "backup": False, "keepattrs": False},
+    bare="volume", required=("mp",), kept=("volume", "storage", "size"),
+)  # fmt: skip
+FEATURES = PropertyString(
+    {"force_rw_sys": Boolean(), "fuse": Boolean(), "keyctl": Boolean(), "mknod": Boolean(), "nesting": Boolean(),
+     "mount": Words(";", unordered=True, split=r"[;\s]+")},
+    defaults=dict.fromkeys(("force_rw_sys", "fuse", "keyctl", "mknod", "nesting"), False),
+)  # fmt: skip
+STARTUP = PropertyString({"order": Number(), "up": Number(), "down": Number()}, bare="order")
+DEVICE = PropertyString(
+    {"path": Text(pattern="/dev/.+", hint="a path in /dev"), "deny-write": Boolean(), "gid": Number(), "uid": Number(),
+     "mode": Text()},
+    defaults={"deny-write": False}, bare="path",
+)  # fmt: skip
+
+# Options of the configuration. Zero means "no limit" to cores, cpulimit and cpuunits: the key is deleted.
+LXC_OPTIONS = {
+    "arch": Option(STR, Text(("amd64", "i386", "arm64", "armhf", "riscv32", "riscv64"))),
+    "cmode": Option(STR, Text(("shell", "console", "tty")), "tty"),
+    "console": Option(BOOL, Boolean(), True),
+    "cores": Option(INT, Number(0, 8192), 0),
+    "cpulimit": Option(FLOAT, Number(0, 8192, integer=False), 0),
+    "cpuunits": Option(INT, Number(0, 500000, clamp=(2, 10000)), 100),
+    "debug": Option(BOOL, Boolean(), False),
+    "description": Option(STR, Note(), ""),
+    "features": Option(RAW, FEATURES, {}),
+    "hookscript": Option(STR, Text(), ""),
+    "hostname": Option(STR, Text(pattern=r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?",
+                                 hint="a DNS name (letters, digits, - and .)"), ""),
+    "memory": Option(INT, Number(16), 512),
+    "nameserver": Option(LIST, Words(" "), []),
+    "onboot": Option(BOOL, Boolean(), False),
+    "ostype": Option(STR, Text(("debian", "devuan", "ubuntu", "centos", "fedora", "opensuse", "archlinux", "alpine",
+                                "gentoo", "nixos", "unmanaged"))),
+    "protection": Option(BOOL, Boolean(), False),
+    "rootfs": Option(RAW, ROOTFS),
+    "searchdomain": Option(LIST, Words(" "), []),
+    "startup": Option(RAW, STARTUP, {}),
+    "swap": Option(INT, Number(0), 512),
+    "tags": Option(LIST, Words(";", unordered=True, lower=True), []),
+    "timezone": Option(STR, Text(), ""),
+    "tty": Option(INT, Number(0, 6), 2),
+    "unprivileged": Option(BOOL, Boolean(), False, fixed=True),
+}  # fmt: skip
+QEMU_OPTIONS = {key: LXC_OPTIONS[key] for key in ("cpulimit", "hostname", "memory", "onboot", "protection", "startup",
+                                                  "tags")}  # fmt: skip
+QEMU_OPTIONS["cores"] = Option(INT, Number(1, 8192), 1)
+QEMU_OPTIONS["cpuunits"] = LXC_OPTIONS["cpuunits"]
+QEMU_OPTIONS["description"] = LXC_OPTIONS["description"]
+
+# Options that are a dict of numbered keys: net0, mp3, dev1.
+NUMBERED = {"net": Option(DICT, NET, {}), "mp": Option(DICT, MP, {}), "dev": Option(DICT, DEVICE, {})}
+
+LXC = Kind("lxc", "CT", "hostname", LXC_OPTIONS, {})
+QEMU = Kind("qemu", "VM", "name", QEMU_OPTIONS, {"hostname": "name"})
+KINDS = {"lxc": LXC, "qemu": QEMU}
+
+# Options that only a creation uses, or that say what to do with the guest.
+CREATION = {
+    "ostemplate": STR,
+    "password": {"type": "str", "no_log": True},
+    "ssh_public_keys": RAW,
+}
+CONTROL = {
+    "vmid": {"type": "int", "required": True},
+    "node": STR,
+    "pool": STR,
+    "delete": LIST,
+    "rename_from": STR,
+    "force": {"type": "bool", "default": False},
+    "purge": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
+}
+
+
+def option(key: str) -> Option | None:
+    """The option behind a configuration key of a container, numbered ones included."""
+    stem = key.rstrip("0123456789")
+    return NUMBERED[stem] if stem in NUMBERED and stem != key else LXC_OPTIONS.get(key)
+
+
+def guest_spec(**extra: Any) -> dict[str, Any]:
+    """The Ansible options of one guest."""
+    spec = {key: dict(item.spec) for key, item in {**LXC_OPTIONS, **NUMBERED}.items()}
+    for key, item in {**CREATION, **CONTROL}.items():
+        spec[key] = dict(item)
+    for key in ("arch", "cmode", "ostype"):
+        spec[key]["choices"] = list(LXC_OPTIONS[key].kind.choices)
+    spec.update(extra)
+    return spec

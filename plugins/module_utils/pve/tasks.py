@@ -1,0 +1,107 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for PVE's tasks: one poller for all of them, quick at first, calmer the longer a task runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable
+
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError
+
+QUICKEST, SLOWEST, PATIENCE = 0.05, 2.0, 0.15
+LAST_LINES = 12
+
+
+class TaskFailed(PveError):
+    """A task ended with an error."""
+
+
+class TaskTimeout(PveError):
+    """A task did not end in time."""
+
+
+class Watch:
+    """A task that somebody waits for."""
+
+    def __init__(self, upid: str) -> None:
+        self.upid = upid
+        self.node = upid.split(":")[1]
+        self.started = time.monotonic()
+        self.due = self.started
+        self.done = threading.Event()
+        self.status: dict[str, Any] = {}
+        self.error: Exception | None = None
+
+
+class Tasks:
+    """Any number of threads wait here; a single one asks PVE."""
+
+    def __init__(self, client: Client, timeout: float, warn: Callable[[str], None]) -> None:
+        self.client, self.timeout, self.warn = client, timeout, warn
+        self.watches: list[Watch] = []
+        self.changed = threading.Condition()
+        self.poller: threading.Thread | None = None
+
+    def wait(self, upid: Any, what: str) -> None:
+        """Return when the task has ended well; an answer that is not a task has nothing to wait for."""
+        if not isinstance(upid, str) or not upid.startswith("UPID:"):
+            return
+        watch = Watch(upid)
+        with self.changed:
+            self.watches.append(watch)
+            if self.poller is None:
+                self.poller = threading.Thread(target=self._poll, daemon=True)
+                self.poller.start()
+            self.changed.notify()
+        ended = watch.done.wait(self.timeout)
+        with self.changed:
+            self.watches.remove(watch)
+        if watch.error:
+            raise watch.error
+        if not ended:
+            kind = upid.split(":")[5]
+            raise TaskTimeout(
+                f"{what}: the task {kind} still runs on node '{watch.node}' after {self.timeout:g} s ({upid}): let it "
+                "end and run again, or raise task_timeout."
+            )
+        self._judge(watch, what)
+
+    def _poll(self) -> None:
+        while True:
+            with self.changed:
+                waiting = [watch for watch in self.watches if not watch.done.is_set()]
+                now = time.monotonic()
+                pause = min((watch.due for watch in waiting), default=now + 3600) - now
+                if pause > 0:
+                    self.changed.wait(pause)
+                    continue
+            for watch in waiting:
+                if watch.due <= now:
+                    self._ask(watch)
+
+    def _ask(self, watch: Watch) -> None:
+        try:
+            watch.status = self.client.get(f"/nodes/{watch.node}/tasks/{watch.upid}/status")
+        except Exception as error:
+            watch.error = error
+            watch.done.set()
+            return
+        now = time.monotonic()
+        watch.due = now + min(max(PATIENCE * (now - watch.started), QUICKEST), SLOWEST)
+        if watch.status.get("status") == "stopped":
+            watch.done.set()
+
+    def _judge(self, watch: Watch, what: str) -> None:
+        result = str(watch.status.get("exitstatus", "unknown"))
+        if result == "OK":
+            return
+        log = self.client.get(f"/nodes/{watch.node}/tasks/{watch.upid}/log", limit=5000)
+        lines = [str(entry.get("t", "")).strip() for entry in log or []]
+        if result.startswith("WARNINGS"):
+            told = [line for line in lines if "warn" in line.lower()] or lines[-LAST_LINES:]
+            self.warn(f"{what}: the task ended with {result}: {' | '.join(told)}")
+            return
+        tail = " | ".join([line for line in lines if line][-LAST_LINES:])
+        raise TaskFailed(f"{what}: the task failed: {result}. Its last lines: {tail}", result)
