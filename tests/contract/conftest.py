@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib
 import io
@@ -12,98 +11,22 @@ import json
 import os
 import signal
 import sys
-import threading
-import urllib.parse
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
-from fakepve import next_loopback
-from fakepve.certs import make_cert
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
+Api = importlib.import_module("tests.contract.serving").Api
 
-from tests.lab.api import Pve  # noqa: E402 - needs the path above
-
-TOKEN = "root@pam!test"
-SECRET = "7d1c9b52-5f0e-4f8e-9a53-7f1f7a6ac1f4"
 # No module run of these tests takes longer; one that hangs must not take the whole run with it.
 PATIENCE = 60
-
-
-class Request(NamedTuple):
-    """What the API saw."""
-
-    method: str
-    path: str
-    params: dict[str, str]
-
-
-class Api:
-    """A served `Pve`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.pve = Pve(host=next_loopback(), port=0)
-        self.pve.apitokens[TOKEN] = SECRET
-        self.template = self.pve.add_template()
-        self._seen = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.ca_path, key, _ = make_cert(str(directory), hosts=(self.pve.host,))
-        self.call(self.pve.start(self.ca_path, key))
-
-    def call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine where the API runs."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
-
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Start a coroutine where the API runs, without waiting for it."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    def stop(self) -> None:
-        self.call(self.pve.interrupt_tasks())
-        self.call(self.pve.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
-
-    @property
-    def connection(self) -> dict[str, Any]:
-        """The connection options of every module."""
-        user, token = TOKEN.split("!")
-        return {
-            "api_host": self.pve.host,
-            "api_port": self.pve.port,
-            "api_user": user,
-            "api_token_id": token,
-            "api_token_secret": SECRET,
-            "ca_path": self.ca_path,
-        }
-
-    def requests(self) -> list[Request]:
-        """The requests since the last call."""
-        fresh = self.pve.requests[self._seen :]
-        self._seen = len(self.pve.requests)
-        return [
-            Request(method, path.removeprefix("/api2/json"), dict(urllib.parse.parse_qsl(body.decode(), True)))
-            for method, path, body in fresh
-        ]
-
-    def writes(self) -> list[Request]:
-        """The requests since the last call that can change something."""
-        return [request for request in self.requests() if request.method != "GET"]
-
-    def config(self, vmid: int) -> dict[str, Any]:
-        """The configuration of a container as the API shows it, changes that wait for a restart included."""
-        container = self.pve.ct(vmid)
-        waiting = {**container.config, **container.pending}
-        return {key: value for key, value in waiting.items() if value is not None}
 
 
 class Run:
@@ -130,6 +53,8 @@ class Run:
         main = importlib.import_module(f"ansible_collections.onprem.cloud.plugins.modules.{module}").main
         given = {**self.api.connection, **args, "_ansible_check_mode": check, "_ansible_diff": True}
         given = {name: value for name, value in given.items() if value is not None}
+        # A process of its own would have none from the run before.
+        warnings._global_warnings.clear()
         stdout = io.StringIO()
         with _patience(), patch_module_args(given), contextlib.redirect_stdout(stdout), pytest.raises(SystemExit):
             main()
