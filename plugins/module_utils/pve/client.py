@@ -127,7 +127,7 @@ class Client:
             try:
                 return self._request("GET", path, params)
             except Unreachable:
-                if attempt == READ_TRIES or not self.answered and attempt > READ_TRIES // 2:
+                if attempt == (READ_TRIES if self.answered else READ_TRIES // 2):
                     raise
                 time.sleep(0.1 * 2**attempt if attempt > 1 else 0)
 
@@ -213,7 +213,8 @@ class Client:
         body = body if isinstance(body, dict) else {}
         words = body.get("message") or getattr(response, "reason", "") or (response.text if self.local else "")
         text = " ".join(str(words).split())
-        details = "; ".join(f"{key}: {' '.join(str(value).split())}" for key, value in (body.get("errors") or {}).items())
+        errors = body.get("errors") or {}
+        details = "; ".join(f"{key}: {' '.join(str(value).split())}" for key, value in errors.items())
         text = f"{text.rstrip('.')}: {details}" if details else text or f"HTTP {status}"
         if status == 401:
             return PveError(self._unauthorized(), text, status)

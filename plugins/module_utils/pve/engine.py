@@ -12,16 +12,15 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterable, NamedTuple
+from typing import Any, Callable, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError, Unreachable, connect
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Mount, PropertyString, Size
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import Tasks
 
-DELETE = None
 LOCKED = re.compile(r"is locked|can't lock file|unable to acquire lock|can't acquire lock", re.IGNORECASE)
 MISSING = re.compile(r"onfiguration file '.*' does not exist")
 STALE = re.compile(
@@ -29,14 +28,6 @@ STALE = re.compile(
     rf"|already at specified size|already a pool member|not a pool member|{MISSING.pattern}"
 )
 LOST_TRIES, STALE_TRIES, LOCK_PAUSE = 12, 5, 1.0
-REQUIRED = ("memory", "rootfs", "arch", "ostype", "unprivileged")
-
-
-class Step(NamedTuple):
-    """One thing to do to a guest: what the fleet calls it, and what the user reads."""
-
-    verb: str
-    text: str
 
 
 class Refused(Exception):
@@ -45,240 +36,6 @@ class Refused(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-class Guest:
-    """One guest as it is wanted, and as it was last read."""
-
-    def __init__(self, params: dict[str, Any]) -> None:
-        self.params = params
-        self.vmid: int = params["vmid"]
-        self.kind = lxc.KINDS[params.get("type") or "lxc"]
-        self.state: str = params["state"]
-        self.name: str = params.get("hostname") or ""
-        self.node: str = params.get("node") or ""
-        self.item: dict[str, Any] | None = None
-        self.config: dict[str, Any] = {}
-        self.running = False
-        self.problems: list[str] = []
-        self.wanted: dict[str, Any] = {}
-        self._parse()
-
-    def __str__(self) -> str:
-        return f"guest {self.vmid} ({self.name})" if self.name else f"guest {self.vmid}"
-
-    @property
-    def path(self) -> str:
-        return f"/nodes/{self.node}/{self.kind.path}/{self.vmid}"
-
-    @property
-    def exists(self) -> bool:
-        return self.item is not None
-
-    @property
-    def status(self) -> str:
-        return ("running" if self.running else "stopped") if self.exists else "absent"
-
-    def problem(self, text: str) -> None:
-        self.problems.append(f"{self}: {text}.")
-
-    def _parse(self) -> None:
-        """Bring the options that were given into canonical form, keyed as PVE keys them."""
-        given: dict[str, Any] = {}
-        for key, value in self.params.items():
-            if key in lxc.NUMBERED:
-                for name, item in (value or {}).items():
-                    if not re.fullmatch(rf"{key}\d+", str(name)):
-                        self.problem(f"'{name}' is not a key of {key}, number it as in {key}0")
-                    else:
-                        given[name] = "" if item is None else item
-            elif key in lxc.LXC_OPTIONS and value is not None:
-                given[key] = value
-        for key, value in given.items():
-            option = lxc.option(key)
-            if self.kind is lxc.QEMU and key not in lxc.QEMU_OPTIONS:
-                self.problem(f"'{key}' is not supported for virtual machines yet, leave it out")
-                continue
-            try:
-                parsed = option.kind.parse(value)
-                if isinstance(option.kind, PropertyString):
-                    option.kind.check(parsed)
-            except Invalid as error:
-                self.problem(f"{key}: {error}")
-                continue
-            self.wanted[key] = DELETE if parsed in ("", [], {}, 0) and self._removable(key, parsed) else parsed
-            if self.wanted[key] is DELETE and key in REQUIRED:
-                self.problem(f"{key} is empty, give it a value or leave it out")
-        for key in self.params.get("delete") or []:
-            if lxc.option(key) is None or key in REQUIRED:
-                self.problem(f"delete: '{key}' is not an option that can be deleted")
-            elif self.wanted.get(key, DELETE) is not DELETE:
-                self.problem(f"'{key}' is both given and in delete, choose one")
-            else:
-                self.wanted[key] = DELETE
-
-    @staticmethod
-    def _removable(key: str, value: Any) -> bool:
-        """An empty value removes the key; so does zero where it means that there is no limit."""
-        return not isinstance(value, (bool, int, float)) or key in ("cores", "cpulimit", "cpuunits")
-
-    def current(self, key: str) -> Any:
-        """The canonical value that PVE has now; an absent key means its default."""
-        option = lxc.option(key)
-        raw = self.config.get(self.kind.renamed.get(key, key))
-        if raw is None or (isinstance(raw, str) and not raw.strip()):
-            return option.default
-        try:
-            return option.kind.parse(raw)
-        except Invalid:
-            return str(raw)
-
-    def view(self, key: str, value: Any) -> Any:
-        """A value as the diff shows it: without what was left to PVE."""
-        option, wanted = lxc.option(key), self.wanted.get(key)
-        if value in (DELETE, "", [], {}):
-            return None
-        if isinstance(option.kind, PropertyString) and isinstance(value, dict):
-            return option.kind.show(option.kind.visible(value, wanted if isinstance(wanted, dict) else value))
-        return value
-
-
-class Plan:
-    """What separates a guest from what is wanted."""
-
-    def __init__(self, guest: Guest) -> None:
-        self.guest = guest
-        self.before: dict[str, Any] = {}
-        self.after: dict[str, Any] = {}
-        self.sets: dict[str, Any] = {}
-        self.deletes: list[str] = []
-        self.resizes: dict[str, int] = {}
-        self.steps: list[Step] = []
-        self.problems: list[str] = []
-        if guest.state == "absent":
-            self._absent()
-        else:
-            if not guest.exists:
-                self._create()
-            else:
-                self._update()
-            self._pool()
-            self._power()
-
-    def __bool__(self) -> bool:
-        return bool(self.steps)
-
-    def problem(self, text: str) -> None:
-        self.problems.append(f"{self.guest}: {text}.")
-
-    def change(self, key: str, before: Any, after: Any) -> None:
-        self.before[key], self.after[key] = before, after
-
-    def _absent(self) -> None:
-        guest = self.guest
-        if not guest.exists:
-            return
-        if guest.current("protection"):
-            self.problem("it is protected and will not be destroyed, turn off protection in a run of its own first")
-        if guest.running and not guest.params["force"]:
-            self.problem("it is running and will not be destroyed, stop it first (state stopped) or set force")
-        self.steps = [Step("stop", "stop")] if guest.running else []
-        self.steps.append(Step("destroy", "destroy"))
-        self.change("status", guest.status, "absent")
-
-    def _create(self) -> None:
-        guest = self.guest
-        if guest.kind is lxc.QEMU:
-            self.problem("it does not exist, and creating virtual machines is not supported yet: create it first")
-            return
-        for key, example in (("ostemplate", "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"),
-                             ("rootfs", "{storage: local-lvm, size: 8G}")):  # fmt: skip
-            if not (guest.params.get(key) or guest.wanted.get(key)):
-                self.problem(f"{key} is missing, a new container needs it (for example {example})")
-        self.steps.append(Step("create", "create"))
-        for key, value in {"unprivileged": True, **guest.wanted}.items():
-            if value is DELETE:
-                continue
-            if isinstance(lxc.option(key).kind, Mount) and "volume" not in value and "size" not in value:
-                self.problem(f"{key}: 'size' is missing, a new volume needs it")
-            self.sets[key] = value
-            self.change(key, None, guest.view(key, value))
-
-    def _update(self) -> None:
-        guest = self.guest
-        for key, value in guest.wanted.items():
-            option, current = lxc.option(key), guest.current(key)
-            if value is DELETE:
-                if current != option.default:
-                    self.deletes.append(key)
-                    self.change(key, guest.view(key, current), None)
-                continue
-            target = value
-            if isinstance(option.kind, PropertyString) and isinstance(current, dict):
-                target = option.kind.complete(value, current)
-            if isinstance(option.kind, Mount):
-                target = self._mount(key, value, target, current)
-            if target == current:
-                continue
-            if option.fixed:
-                self.problem(f"{key} is {current} and cannot be changed, recreate the guest from a backup instead")
-                continue
-            self.sets[key] = target
-            self.change(key, guest.view(key, current), guest.view(key, target))
-        for disk, size in self.resizes.items():
-            old = self.before.get(disk, guest.view(disk, guest.current(disk)))
-            self.change(disk, old, guest.view(disk, {**self.sets.get(disk, guest.current(disk)), "size": size}))
-        if self.sets or self.deletes:
-            self.steps.append(Step("update", "update " + ", ".join(sorted([*self.sets, *self.deletes]))))
-        for disk, size in sorted(self.resizes.items()):
-            self.steps.append(Step("resize", f"resize {disk} to {Size().format(size)}"))
-        if guest.current("protection") and guest.wanted.get("protection") is not False:
-            drives = [key for key in (*self.sets, *self.deletes) if key == "rootfs" or key.startswith("mp")]
-            if drives:
-                self.problem(f"it is protected, turn off protection to change {', '.join(drives)}")
-
-    def _mount(self, key: str, wanted: dict[str, Any], target: dict[str, Any], current: Any) -> dict[str, Any]:
-        """Separate growing from changing options; what would lose or leave data is refused."""
-        if not isinstance(current, dict) or not current:
-            if "volume" not in wanted and "size" not in wanted:
-                self.problem(f"{key}: 'size' is missing, a new volume needs it")
-            return target
-        if "storage" in current and wanted.get("storage", current["storage"]) != current["storage"]:
-            self.problem(f"{key} is on storage '{current['storage']}', not '{wanted['storage']}': move the volume first")
-        elif wanted.get("volume", current["volume"]) != current["volume"]:
-            if not (wanted["volume"].startswith("/") and current["volume"].startswith("/")):
-                self.problem(f"{key} holds {current['volume']}, detach it ({key}: null) before attaching another volume")
-        elif "size" in wanted and "size" in current:
-            old, new = current["size"], wanted["size"]
-            if new < old:
-                text = Size().format
-                self.problem(f"{key} is {text(old)} and cannot shrink to {text(new)}, write at least {text(old)}")
-            elif new > old:
-                self.resizes[key] = new
-        return {**target, "size": current["size"]} if "size" in current else target
-
-    def _pool(self) -> None:
-        guest, pool = self.guest, self.guest.params.get("pool")
-        current = (guest.item or {}).get("pool") or ""
-        if pool is not None and pool != current:
-            self.change("pool", current or None, pool or None)
-            if guest.exists:
-                self.steps.append(Step("pool", f"move to pool '{pool}'" if pool else f"leave pool '{current}'"))
-
-    def _power(self) -> None:
-        guest = self.guest
-        if not guest.exists:
-            self.change("status", "absent", "running" if guest.state == "started" else "stopped")
-            if guest.state == "started":
-                self.steps.append(Step("start", "start"))
-        elif guest.state == "started" and not guest.running:
-            if (guest.item or {}).get("template"):
-                self.problem("it is a template and cannot be started, set state to present")
-            self.steps.append(Step("start", "start"))
-            self.change("status", "stopped", "running")
-        elif guest.state == "stopped" and guest.running:
-            self.steps.insert(0, Step("stop", "stop"))
-            self.change("status", "running", "stopped")
 
 
 def label(item: dict[str, Any]) -> str:
@@ -293,8 +50,15 @@ def shown(item: dict[str, Any], side: str) -> dict[str, Any]:
 class Fleet:
     """Any number of guests, brought to what is wanted together."""
 
-    def __init__(self, client: Client, guests: list[dict[str, Any]], params: dict[str, Any], *, check_mode: bool,
-                 warn: Callable[[str], None]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        client: Client,
+        guests: list[dict[str, Any]],
+        params: dict[str, Any],
+        *,
+        check_mode: bool,
+        warn: Callable[[str], None],
+    ) -> None:
         self.client, self.params, self.check_mode, self.warn = client, params, check_mode, warn
         self.guests = [Guest(guest) for guest in guests]
         self.timeout: float = params["task_timeout"]
@@ -307,7 +71,7 @@ class Fleet:
         """Everything, in order; raises Refused before the first write if the plan cannot be carried out."""
         with ThreadPoolExecutor(max_workers=max(1, min(self.params["concurrency"], len(self.guests)))) as pool:
             self.read(pool)
-            plans = [Plan(guest) for guest in self.guests]
+            plans = [Plan(guest) for guest in self.guests if not guest.misplaced]
             self.validate(plans, pool)
             if self.check_mode:
                 outcomes = [self.predict(plan) for plan in plans]
@@ -333,7 +97,7 @@ class Fleet:
                 self.items[int(item["vmid"])] = item
         for guest in self.guests:
             self.locate(guest)
-        there = [guest for guest in self.guests if guest.exists and not guest.problems]
+        there = [guest for guest in self.guests if guest.exists and not guest.misplaced]
         live = {(guest.node, guest.kind.path) for guest in there if guest.state != "present"}
         running = {
             int(item["vmid"])
@@ -347,6 +111,8 @@ class Fleet:
         list(pool.map(self.read_config, there))
         if not self.check_mode:
             list(pool.map(self.finish_creation, there))
+        for guest in there:
+            self.identify(guest)
 
     def locate(self, guest: Guest) -> None:
         """Where the guest is, or is to be."""
@@ -357,17 +123,29 @@ class Fleet:
             if guest.state != "absent" and guest.node not in self.nodes:
                 known = ", ".join(sorted(self.nodes))
                 given = f"node '{guest.node}' does not exist" if guest.node else "node is missing"
-                guest.problem(f"{given}, the cluster has {known}")
+                guest.misplace(f"{given}, the cluster has {known}")
         elif lxc.KINDS[item["type"]] is not guest.kind:
             taken = f"{lxc.KINDS[item['type']].label} '{item.get('name', '')}'"
-            guest.problem(f"vmid {guest.vmid} is taken by {taken}, choose another vmid or set type to {item['type']}")
+            guest.misplace(f"vmid {guest.vmid} is taken by {taken}, choose another vmid or set type to {item['type']}")
         else:
             if guest.node not in ("", item["node"]) and not item.get("hastate"):
-                guest.problem(f"it is on node '{item['node']}', not '{guest.node}': migrate it, or change node")
+                guest.misplace(f"it is on node '{item['node']}', not '{guest.node}': migrate it, or change node")
             guest.item, guest.node = dict(item), item["node"]
             guest.running = item.get("status") == "running"
         if self.nodes.get(guest.node, {}).get("status") == "offline":
-            guest.problem(f"node '{guest.node}' is offline, bring it back first")
+            guest.misplace(f"node '{guest.node}' is offline, bring it back first")
+
+    @staticmethod
+    def identify(guest: Guest) -> None:
+        """A vmid that belongs to a guest of another name is never touched."""
+        if not guest.exists or not guest.name or guest.config.get("lock") == "create":
+            return
+        name = str(guest.config.get(guest.kind.name_key) or guest.item.get("name") or "")
+        if name.lower() not in ("", guest.name.lower(), str(guest.params.get("rename_from") or "").lower()):
+            guest.misplace(
+                f"vmid {guest.vmid} is taken by '{name}', choose another vmid, or set rename_from to '{name}' to "
+                "rename that guest"
+            )
 
     def read_config(self, guest: Guest) -> None:
         try:
@@ -398,7 +176,7 @@ class Fleet:
             self.tasks.wait(upid, str(guest))
         self.reread(guest)
         if guest.config.get("lock") == "create":
-            guest.problem(
+            guest.misplace(
                 "its creation was interrupted (lock 'create', and no task works on it): make sure that it holds "
                 f"nothing of value, remove it on node '{guest.node}' with 'pct unlock {guest.vmid}; pct destroy "
                 f"{guest.vmid}', and run again"
@@ -408,11 +186,11 @@ class Fleet:
 
     def validate(self, plans: list[Plan], pool: ThreadPoolExecutor) -> None:
         """Raise every problem of the whole plan at once."""
-        problems = [problem for plan in plans for problem in (*plan.guest.problems, *plan.problems)]
-        problems += self.duplicates(plans)
-        problems += [problem for plan in plans for problem in self.check_identity(plan)]
+        problems = [problem for guest in self.guests for problem in guest.problems]
+        problems += [problem for plan in plans for problem in plan.problems]
+        problems += self.duplicates(plans, pool)
         problems += self.check_capacity(plans)
-        made = self.check_references([plan for plan in plans if plan and not plan.guest.problems], pool)
+        made = self.check_references([plan for plan in plans if plan], pool)
         if self.check_mode:  # an earlier task of a real run may have made them
             for problem in made:
                 self.warn(problem)
@@ -421,52 +199,43 @@ class Fleet:
         if problems:
             raise Refused(list(dict.fromkeys(problems)))
 
-    def duplicates(self, plans: list[Plan]) -> list[str]:
+    def duplicates(self, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
         """One vmid, name or address for two guests: within the list, and against the guests outside it."""
-        owners: dict[tuple[str, str], str] = {}
+        listed = {guest.vmid for guest in self.guests}
+        others = [
+            Guest({"state": "present", "vmid": vmid, "hostname": item.get("name"), **item})
+            for vmid, item in self.items.items()
+            if vmid not in listed
+        ]
+        if any(key.startswith("net") for plan in plans for key in plan.sets):
+            offline = [name for name, node in self.nodes.items() if node.get("status") == "offline"]
+            list(pool.map(self.read_config, (guest for guest in others if guest.node not in offline)))
+        claims = {}
+        for guest in others:
+            nets = [guest.current(key) for key in guest.config if key.startswith("net")]
+            claims.update(dict.fromkeys(self.claims(guest, nets), guest))
         problems = []
-        listed = {plan.guest.vmid for plan in plans}
-        moving = any(key.startswith("net") for plan in plans for key in plan.sets)
-        for vmid, item in self.items.items():
-            if vmid in listed:
-                continue
-            owners["hostname", str(item.get("name", "")).lower()] = f"guest {vmid} ({item.get('name', '')})"
-            if moving and item["type"] == "lxc" and self.nodes.get(item["node"], {}).get("status") != "offline":
-                other = Guest({"vmid": vmid, "state": "present", "hostname": item.get("name")})
-                other.node, other.item = item["node"], item
-                self.read_config(other)
-                for key in other.config:
-                    if key.startswith("net"):
-                        owners.update(dict.fromkeys(self.addresses(other.current(key)), str(other)))
-        for guest in (plan.guest for plan in plans):
-            if guest.state == "absent":
-                continue
-            claims = [("vmid", str(guest.vmid)), ("hostname", guest.name.lower())]
-            for key, value in guest.wanted.items():
-                claims += self.addresses(value) if key.startswith("net") else []
-            for claim in claims:
-                owner = owners.setdefault(claim, str(guest)) if claim[1] else str(guest)
-                if owner != str(guest) or (claim[0] == "vmid" and [p.guest.vmid for p in plans].count(guest.vmid) > 1):
-                    problems.append(f"{guest}: {claim[0]} {claim[1]} is used by {owner} too, give each its own.")
+        for guest in self.guests:
+            nets = [value for key, value in guest.wanted.items() if key.startswith("net")]
+            mine = self.claims(guest, nets) if guest.state != "absent" else [("vmid", guest.vmid)]
+            taken = next((claim for claim in mine if claim in claims), None)
+            if taken:
+                problems.append(f"{guest}: {taken[0]} {taken[1]} is used by {claims[taken]} too, give each its own.")
+            claims.update({claim: guest for claim in mine if claim not in claims})
         return problems
 
     @staticmethod
-    def addresses(net: Any) -> list[tuple[str, str]]:
-        """What no two network interfaces may share."""
-        if not isinstance(net, dict):
-            return []
-        static = [str(net[key]).partition("/")[0] for key in ("ip", "ip6") if "/" in str(net.get(key, ""))]
-        return [("address", address) for address in static] + [("hwaddr", net[key]) for key in ("hwaddr",) if key in net]
-
-    def check_identity(self, plan: Plan) -> Iterable[str]:
-        """A vmid that belongs to a guest of another name is never touched."""
-        guest = plan.guest
-        if not guest.exists or not guest.name or guest.config.get("lock") == "create":
-            return
-        name = str(guest.config.get(guest.kind.name_key) or guest.item.get("name") or "")
-        if name.lower() not in ("", guest.name.lower(), str(guest.params.get("rename_from") or "").lower()):
-            yield (f"{guest}: vmid {guest.vmid} is taken by '{name}', choose another vmid, or set rename_from to "
-                   f"'{name}' to rename that guest.")  # fmt: skip
+    def claims(guest: Guest, nets: list[Any]) -> list[tuple[str, Any]]:
+        """What no two guests may share."""
+        found: list[tuple[str, Any]] = [("vmid", guest.vmid)]
+        if guest.name:
+            found.append(("hostname", guest.name.lower()))
+        for net in nets:
+            if isinstance(net, dict):
+                static = [net[key] for key in ("ip", "ip6") if "/" in net.get(key, "")]
+                found += [("address", address.partition("/")[0]) for address in static]
+                found += [("hwaddr", net[key]) for key in ("hwaddr",) if key in net]
+        return found
 
     def check_capacity(self, plans: list[Plan]) -> list[str]:
         """Memory, disk and CPU against what the node has, for what this run would make worse."""
@@ -481,27 +250,35 @@ class Fleet:
                 continue
             memory = plan.sets.get("memory", 0) * 1024**2
             if node.get("maxmem") and memory > node["maxmem"]:
-                problems.append(f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.node}' has "
-                                f"({node['maxmem'] // 1024**2} MiB), write less.")  # fmt: skip
+                problems.append(
+                    f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.node}' has "
+                    f"({node['maxmem'] // 1024**2} MiB), write less."
+                )
             for disk, storage, size in self.volumes(plan):
                 total = self.storages.get((guest.node, storage), {}).get("maxdisk")
                 if total and size > total:
-                    problems.append(f"{guest}: {disk} of {Size().format(size)} is more than storage '{storage}' on "
-                                    f"node '{guest.node}' holds ({total // 1024**3}G), write less.")  # fmt: skip
+                    problems.append(
+                        f"{guest}: {disk} of {Size().format(size)} is more than storage '{storage}' on "
+                        f"node '{guest.node}' holds ({total // 1024**3}G), write less."
+                    )
             wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit")
             if wanted or not guest.exists:
                 if (wanted or 0) > cores.get(guest.vmid, 0):
                     greedy.setdefault(guest.node, []).append(str(guest))
                 cores[guest.vmid] = wanted or 0
-        places = {**{vmid: item["node"] for vmid, item in self.items.items()},
-                  **{plan.guest.vmid: plan.guest.node for plan in plans}}  # fmt: skip
+        places = {
+            **{vmid: item["node"] for vmid, item in self.items.items()},
+            **{plan.guest.vmid: plan.guest.node for plan in plans},
+        }
         for name, guests in greedy.items():
             physical = self.nodes.get(name, {}).get("maxcpu")
             total = sum(count for vmid, count in cores.items() if places.get(vmid) == name)
             ratio = self.params["cpu_overcommit"]
             if physical and total > physical * ratio:
-                problems.append(f"{', '.join(guests)}: the guests of node '{name}' would have {total:g} cores, more than "
-                                f"{ratio:g} times its {physical:g} CPUs: lower cores or raise cpu_overcommit.")  # fmt: skip
+                problems.append(
+                    f"{', '.join(guests)}: the guests of node '{name}' would have {total:g} cores, more than {ratio:g} "
+                    f"times its {physical:g} CPUs: lower cores or raise cpu_overcommit."
+                )
         return problems
 
     @staticmethod
@@ -517,7 +294,7 @@ class Fleet:
 
     def check_references(self, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
         """Storages, bridges, templates and pools that the plan needs and that are not there."""
-        needs: dict[tuple[str, str], list[tuple[Guest, str]]] = {}
+        needs: dict[tuple[str, str], list[tuple[str, str]]] = {}
         problems = []
         for plan in plans:
             guest = plan.guest
@@ -525,34 +302,39 @@ class Fleet:
                 item = self.storages.get((guest.node, storage))
                 known = ", ".join(sorted(name for node, name in self.storages if node == guest.node))
                 if item is None:
-                    problems.append(f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.node}', "
-                                    f"it has {known or 'none that this user may see'}.")  # fmt: skip
+                    problems.append(
+                        f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.node}', "
+                        f"it has {known or 'none that this user may see'}."
+                    )
                 elif "rootdir" not in str(item.get("content", "rootdir")):
-                    problems.append(f"{guest}: {key}: storage '{storage}' does not take container disks, add 'rootdir' "
-                                    "to its content or choose another storage.")  # fmt: skip
+                    problems.append(
+                        f"{guest}: {key}: storage '{storage}' does not take container disks, add 'rootdir' "
+                        "to its content or choose another storage."
+                    )
             for key, value in plan.sets.items():
                 if key.startswith("net") and value.get("bridge"):
-                    needs.setdefault(("bridge", f"/nodes/{guest.node}/network"), []).append((guest, value["bridge"]))
+                    need = needs.setdefault(("bridge", f"/nodes/{guest.node}/network"), [])
+                    need.append((f"{guest}: {key}", value["bridge"]))
             if plan.steps[0].verb == "create" and ":" in (guest.params.get("ostemplate") or ""):
                 template = guest.params["ostemplate"]
                 storage = template.partition(":")[0]
                 if (guest.node, storage) in self.storages:
                     path = f"/nodes/{guest.node}/storage/{storage}/content"
-                    needs.setdefault(("ostemplate", path), []).append((guest, template))
+                    needs.setdefault(("ostemplate", path), []).append((str(guest), template))
                 else:
                     problems.append(f"{guest}: ostemplate: storage '{storage}' does not exist on node '{guest.node}'.")
             if plan.after.get("pool"):
-                needs.setdefault(("pool", "/pools"), []).append((guest, plan.after["pool"]))
+                needs.setdefault(("pool", "/pools"), []).append((str(guest), plan.after["pool"]))
         filters = {"bridge": {"type": "any_bridge"}, "ostemplate": {"content": "vztmpl"}, "pool": {}}
         keys = {"bridge": "iface", "ostemplate": "volid", "pool": "poolid"}
         answers = pool.map(lambda need: self.client.get(need[1], **filters[need[0]]), needs)
         for (kind, path), answer in zip(needs, list(answers)):
             known = sorted(str(item[keys[kind]]) for item in answer)
             place = f" on node '{path.split('/')[2]}'" if kind != "pool" else ""
-            for guest, name in needs[kind, path]:
+            for who, name in needs[kind, path]:
                 if name not in known:
                     offer = f"choose one of {', '.join(known)}" if known else "and this user may use no other"
-                    problems.append(f"{guest}: {kind} '{name}' does not exist{place}, {offer}.")
+                    problems.append(f"{who}: {kind} '{name}' does not exist{place}, {offer}.")
         return problems
 
     # Applying
@@ -561,16 +343,34 @@ class Fleet:
         status = plan.after.get("status", plan.guest.status)
         return self.report(plan, plan.after, [step.text for step in plan.steps], status=status)
 
-    def report(self, plan: Plan, after: dict[str, Any], actions: list[str], *, status: str, pending: Iterable[str] = (),
-               error: str = "") -> dict[str, Any]:  # fmt: skip
+    def report(
+        self,
+        plan: Plan,
+        after: dict[str, Any],
+        actions: list[str],
+        *,
+        status: str,
+        pending: Iterable[str] = (),
+        error: str = "",
+    ) -> dict[str, Any]:
         guest = plan.guest
-        changes = {key: {"before": plan.before[key], "after": after[key]} for key in plan.before
-                   if not error or plan.before[key] != after[key]}  # fmt: skip
+        changes = {
+            key: {"before": plan.before[key], "after": after[key]}
+            for key in plan.before
+            if not error or plan.before[key] != after[key]
+        }
         result = {
-            "vmid": guest.vmid, "hostname": guest.name or str((guest.item or {}).get("name", "")), "node": guest.node,
-            "type": guest.kind.path, "changed": bool(actions), "actions": actions, "changes": changes,
-            "status": status, "pending": sorted(pending), "reboot_required": bool(pending),
-        }  # fmt: skip
+            "vmid": guest.vmid,
+            "hostname": guest.name or str((guest.item or {}).get("name", "")),
+            "node": guest.node,
+            "type": guest.kind.path,
+            "changed": bool(actions),
+            "actions": actions,
+            "changes": changes,
+            "status": status,
+            "pending": sorted(pending),
+            "reboot_required": bool(pending),
+        }
         return {**result, "error": error} if error else result
 
     def converge(self, plan: Plan) -> dict[str, Any]:
@@ -589,11 +389,15 @@ class Fleet:
         except Refused as failure:
             error = str(failure)
         after = {
-            key: guest.status if key == "status"
-            else (guest.item or {}).get("pool") if key == "pool"
-            else guest.view(key, guest.current(key)) if guest.exists else None
+            key: guest.status
+            if key == "status"
+            else (guest.item or {}).get("pool")
+            if key == "pool"
+            else guest.view(key, guest.current(key))
+            if guest.exists
+            else None
             for key in plan.before
-        }  # fmt: skip
+        }
         return self.report(plan, after, done, status=guest.status, pending=pending, error=error)
 
     def work(self, plan: Plan, done: list[str]) -> None:
@@ -623,7 +427,8 @@ class Fleet:
             except PveError as error:
                 if LOCKED.search(error.text):
                     if time.monotonic() > deadline:
-                        raise PveError(f"{guest}: it is still locked after {self.timeout:g} s: {error.text}.") from error
+                        sentence = f"{guest}: it is still locked after {self.timeout:g} s: {error.text}."
+                        raise PveError(sentence) from error
                     time.sleep(LOCK_PAUSE)
                 elif STALE.search(error.text) and stale < STALE_TRIES:
                     stale += 1
@@ -655,17 +460,28 @@ class Fleet:
 
     def do_update(self, plan: Plan) -> None:
         guest = plan.guest
-        values = {guest.kind.renamed.get(key, key): lxc.option(key).kind.format(value) for key, value in plan.sets.items()}
+        names = guest.kind.renamed
+        values = {names.get(key, key): lxc.option(key).kind.format(value) for key, value in plan.sets.items()}
         if plan.deletes:
-            values["delete"] = ",".join(guest.kind.renamed.get(key, key) for key in plan.deletes)
+            values["delete"] = ",".join(names.get(key, key) for key in plan.deletes)
         if "digest" in guest.config:
             values["digest"] = guest.config["digest"]
         self.tasks.wait(self.client.put(f"{guest.path}/config", **values), f"{guest}: update")
 
     def do_resize(self, plan: Plan) -> None:
+        guest = plan.guest
         for disk, size in plan.resizes.items():
-            upid = self.client.put(f"{plan.guest.path}/resize", disk=disk, size=Size().format(size))
-            self.tasks.wait(upid, f"{plan.guest}: resize {disk}")
+            try:
+                upid = self.client.put(f"{guest.path}/resize", disk=disk, size=Size().format(size))
+                self.tasks.wait(upid, f"{guest}: resize {disk}")
+            except PveError as error:
+                if "already at specified size" not in error.text:
+                    raise
+            self.read_config(guest)
+            volume = guest.current(disk)
+            if volume["size"] != size:  # an option that waits for a restart holds the old size
+                value = lxc.option(disk).kind.format({**volume, "size": size})
+                self.client.put(f"{guest.path}/config", **{disk: value, "digest": guest.config["digest"]})
 
     def do_pool(self, plan: Plan) -> None:
         guest, old, new = plan.guest, plan.before["pool"], plan.after["pool"]
@@ -702,7 +518,9 @@ def run(module: AnsibleModule, guests: list[dict[str, Any]]) -> dict[str, Any]:
     try:
         fleet = Fleet(connect(module), guests, module.params, check_mode=module.check_mode, warn=module.warn)
         if fleet.client.local and any(guest.get("password") for guest in guests):
-            raise Refused(["password would show in the process list of the node: use ssh_public_keys, or the https backend."])
+            raise PveError(
+                "password would show in the node's process list: use ssh_public_keys, or api_backend 'https'."
+            )
         result = fleet.run()
     except (PveError, Refused) as error:
         module.fail_json(msg=str(error))

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     Address,
     Boolean,
-    Lower,
     Mac,
     Mount,
     Network,
@@ -60,8 +59,8 @@ NET = PropertyString(
 )  # fmt: skip
 MOUNT = {
     "volume": Text(), "storage": Text(), "size": Size(), "acl": Boolean(), "idmap": Text(),
-    "mountoptions": Words(";", unordered=True, split="[;+]"), "quota": Boolean(), "replicate": Boolean(), "ro": Boolean(),
-    "shared": Boolean(),
+    "mountoptions": Words(";", unordered=True, split="[;+]"), "quota": Boolean(), "replicate": Boolean(),
+    "ro": Boolean(), "shared": Boolean(),
 }  # fmt: skip
 MOUNT_DEFAULTS = {"quota": False, "replicate": True, "ro": False, "shared": False}
 ROOTFS = Mount(MOUNT, defaults=MOUNT_DEFAULTS, bare="volume", kept=("volume", "storage", "size"))
@@ -106,7 +105,8 @@ LXC_OPTIONS = {
     "searchdomain": Option(LIST, Words(" "), []),
     "startup": Option(RAW, STARTUP, {}),
     "swap": Option(INT, Number(0), 512),
-    "tags": Option(LIST, Words(";", unordered=True, lower=True), []),
+    "tags": Option(LIST, Words(";", unordered=True, lower=True, word=r"[a-z0-9_][a-z0-9_+.-]*",
+                               hint="a tag (letters, digits, _, +, . and -)"), []),
     "timezone": Option(STR, Text(), ""),
     "tty": Option(INT, Number(0, 6), 2),
     "unprivileged": Option(BOOL, Boolean(), False, fixed=True),

@@ -58,13 +58,6 @@ class Note(Text):
         return str(value).rstrip("\n")
 
 
-class Lower(Text):
-    """A string whose case means nothing, such as an IPv6 address."""
-
-    def parse(self, value: Any) -> str:
-        return super().parse(value).lower()
-
-
 class Mac(Text):
     def parse(self, value: Any) -> str:
         mac = str(value).strip().upper()
@@ -122,8 +115,14 @@ class Boolean:
 class Number:
     """A number within bounds; ``clamp`` is the range PVE silently limits it to."""
 
-    def __init__(self, minimum: float = 0, maximum: float | None = None, *, integer: bool = True,
-                 clamp: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        minimum: float = 0,
+        maximum: float | None = None,
+        *,
+        integer: bool = True,
+        clamp: tuple[int, int] | None = None,
+    ) -> None:
         self.minimum, self.maximum, self.integer, self.clamp = minimum, maximum, integer, clamp
 
     def parse(self, value: Any) -> float:
@@ -134,8 +133,8 @@ class Number:
         except (TypeError, ValueError, OverflowError):
             raise Invalid(f"'{value}' is not {'an integer' if self.integer else 'a number'}") from None
         if number < self.minimum or (self.maximum is not None and number > self.maximum):
-            limit = f"{self.minimum:g} to {self.maximum:.10g}" if self.maximum is not None else f"at least {self.minimum:g}"
-            raise Invalid(f"{value} is out of range, it must be {limit}")
+            above = "" if self.maximum is None else f" and at most {self.maximum:.10g}"
+            raise Invalid(f"{value} is out of range, it must be at least {self.minimum:g}{above}")
         if self.clamp and number:
             number = min(max(number, self.clamp[0]), self.clamp[1])
         return int(number) if number == int(number) else number
@@ -164,14 +163,27 @@ class Size:
 class Words:
     """A list; ``unordered`` lists (a set) are sorted, ``lower`` ones lose their case, as PVE does."""
 
-    def __init__(self, joiner: str, *, unordered: bool = False, lower: bool = False, split: str = r"[;,\s]+") -> None:
+    def __init__(
+        self,
+        joiner: str,
+        *,
+        unordered: bool = False,
+        lower: bool = False,
+        split: str = r"[;,\s]+",
+        word: str = r".+",
+        hint: str = "",
+    ) -> None:
         self.joiner, self.unordered, self.lower, self.split = joiner, unordered, lower, split
+        self.word, self.hint = word, hint
 
     def parse(self, value: Any) -> list[str]:
         parts = value if isinstance(value, (list, tuple)) else [value]
         words = [word for part in parts for word in re.split(self.split, str(part).strip()) if word]
         if self.lower:
             words = [word.lower() for word in words]
+        for word in words:
+            if not re.fullmatch(self.word, word):
+                raise Invalid(f"'{word}' is not {self.hint}")
         return sorted(set(words)) if self.unordered else words
 
     def format(self, value: list[str]) -> str:
@@ -185,8 +197,16 @@ class PropertyString:
     left out; ``kept`` the keys that stay as they are when they are not given; ``first`` leads the string.
     """
 
-    def __init__(self, kinds: dict[str, Any], *, defaults: dict[str, Any] | None = None, bare: str = "",
-                 required: tuple[str, ...] = (), kept: tuple[str, ...] = (), first: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        kinds: dict[str, Any],
+        *,
+        defaults: dict[str, Any] | None = None,
+        bare: str = "",
+        required: tuple[str, ...] = (),
+        kept: tuple[str, ...] = (),
+        first: tuple[str, ...] = (),
+    ) -> None:
         self.kinds, self.defaults, self.bare = kinds, defaults or {}, bare
         self.required, self.kept, self.first = required, kept, first
 

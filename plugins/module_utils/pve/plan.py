@@ -1,0 +1,271 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What separates a guest from what is wanted, without asking or telling PVE anything."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Mount, PropertyString, Size
+
+DELETE = None
+REQUIRED = ("memory", "rootfs", "arch", "ostype", "unprivileged")
+
+
+class Step(NamedTuple):
+    """One thing to do to a guest: what the fleet calls it, and what the user reads."""
+
+    verb: str
+    text: str
+
+
+class Guest:
+    """One guest as it is wanted, and as it was last read."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.params = params
+        self.vmid: int = params["vmid"]
+        self.kind = lxc.KINDS[params.get("type") or "lxc"]
+        self.state: str = params["state"]
+        self.name: str = params.get("hostname") or ""
+        self.node: str = params.get("node") or ""
+        self.item: dict[str, Any] | None = None
+        self.config: dict[str, Any] = {}
+        self.running = False
+        self.problems: list[str] = []
+        self.misplaced = False
+        self.wanted: dict[str, Any] = {}
+        self._parse()
+
+    def __str__(self) -> str:
+        return f"guest {self.vmid} ({self.name})" if self.name else f"guest {self.vmid}"
+
+    @property
+    def path(self) -> str:
+        return f"/nodes/{self.node}/{self.kind.path}/{self.vmid}"
+
+    @property
+    def exists(self) -> bool:
+        return self.item is not None
+
+    @property
+    def status(self) -> str:
+        return ("running" if self.running else "stopped") if self.exists else "absent"
+
+    def problem(self, text: str) -> None:
+        self.problems.append(f"{self}: {text}" + ("" if text.endswith("?") else "."))
+
+    def misplace(self, text: str) -> None:
+        """A problem that leaves nothing to compare."""
+        self.problem(text)
+        self.misplaced = True
+
+    def _parse(self) -> None:
+        """Bring the options that were given into canonical form, keyed as PVE keys them."""
+        given: dict[str, Any] = {}
+        for key, value in self.params.items():
+            if key in lxc.NUMBERED:
+                for name, item in (value or {}).items():
+                    if not re.fullmatch(rf"{key}\d+", str(name)):
+                        self.problem(f"'{name}' is not a key of {key}, number it as in {key}0")
+                    else:
+                        given[name] = "" if item is None else item
+            elif key in lxc.LXC_OPTIONS and value is not None:
+                given[key] = value
+        for key, value in given.items():
+            option = lxc.option(key)
+            if self.kind is lxc.QEMU and key not in lxc.QEMU_OPTIONS:
+                self.problem(f"'{key}' is not supported for virtual machines yet, leave it out")
+                continue
+            try:
+                parsed = option.kind.parse(value)
+                if isinstance(option.kind, PropertyString):
+                    option.kind.check(parsed)
+            except Invalid as error:
+                self.problem(f"{key}: {error}")
+                continue
+            self.wanted[key] = DELETE if parsed in ("", [], {}, 0) and self._removable(key, parsed) else parsed
+            if self.wanted[key] is DELETE and key in REQUIRED:
+                self.problem(f"{key} is empty, give it a value or leave it out")
+        for key in self.params.get("delete") or []:
+            if lxc.option(key) is None or key in REQUIRED:
+                self.problem(f"delete: '{key}' is not an option that can be deleted")
+            elif self.wanted.get(key, DELETE) is not DELETE:
+                self.problem(f"'{key}' is both given and in delete, choose one")
+            else:
+                self.wanted[key] = DELETE
+
+    @staticmethod
+    def _removable(key: str, value: Any) -> bool:
+        """An empty value removes the key; so does zero where it means that there is no limit."""
+        return not isinstance(value, (bool, int, float)) or key in ("cores", "cpulimit", "cpuunits")
+
+    def current(self, key: str) -> Any:
+        """The canonical value that PVE has now; an absent key means its default."""
+        option = lxc.option(key)
+        raw = self.config.get(self.kind.renamed.get(key, key))
+        if raw is None or (isinstance(raw, str) and not raw.strip()):
+            return option.default
+        try:
+            return option.kind.parse(raw)
+        except Invalid:
+            return str(raw)
+
+    def view(self, key: str, value: Any) -> Any:
+        """A value as the diff shows it: without what was left to PVE."""
+        option, wanted = lxc.option(key), self.wanted.get(key)
+        if value in (DELETE, "", [], {}):
+            return None
+        if isinstance(option.kind, PropertyString) and isinstance(value, dict):
+            return option.kind.show(option.kind.visible(value, wanted if isinstance(wanted, dict) else value))
+        return value
+
+
+class Plan:
+    """What separates a guest from what is wanted."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.guest = guest
+        self.before: dict[str, Any] = {}
+        self.after: dict[str, Any] = {}
+        self.sets: dict[str, Any] = {}
+        self.deletes: list[str] = []
+        self.resizes: dict[str, int] = {}
+        self.steps: list[Step] = []
+        self.problems: list[str] = []
+        if guest.state == "absent":
+            self._absent()
+        else:
+            if not guest.exists:
+                self._create()
+            else:
+                self._update()
+            self._pool()
+            self._power()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def problem(self, text: str) -> None:
+        self.problems.append(f"{self.guest}: {text}.")
+
+    def change(self, key: str, before: Any, after: Any) -> None:
+        self.before[key], self.after[key] = before, after
+
+    def _absent(self) -> None:
+        guest = self.guest
+        if not guest.exists:
+            return
+        if guest.current("protection"):
+            self.problem("it is protected and will not be destroyed, turn off protection in a run of its own first")
+        if guest.running and not guest.params["force"]:
+            self.problem("it is running and will not be destroyed, stop it first (state stopped) or set force")
+        self.steps = [Step("stop", "stop")] if guest.running else []
+        self.steps.append(Step("destroy", "destroy"))
+        self.change("status", guest.status, "absent")
+
+    def _create(self) -> None:
+        guest = self.guest
+        if guest.kind is lxc.QEMU:
+            self.problem("it does not exist, and creating virtual machines is not supported yet: create it first")
+            return
+        for key, example in (
+            ("ostemplate", "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"),
+            ("rootfs", "{storage: local-lvm, size: 8G}"),
+        ):
+            if not (guest.params.get(key) or guest.wanted.get(key)):
+                self.problem(f"{key} is missing, a new container needs it (for example {example})")
+        self.steps.append(Step("create", "create"))
+        for key, value in {"unprivileged": True, **guest.wanted}.items():
+            if value is DELETE:
+                continue
+            if isinstance(lxc.option(key).kind, Mount):
+                self._new_volume(key, value)
+            self.sets[key] = value
+            self.change(key, None, guest.view(key, value))
+
+    def _update(self) -> None:
+        guest = self.guest
+        for key, value in guest.wanted.items():
+            option, current = lxc.option(key), guest.current(key)
+            if value is DELETE:
+                if current != option.default:
+                    self.deletes.append(key)
+                    self.change(key, guest.view(key, current), None)
+                continue
+            target = value
+            if isinstance(option.kind, PropertyString) and isinstance(current, dict):
+                target = option.kind.complete(value, current)
+            if isinstance(option.kind, Mount):
+                target = self._mount(key, value, target, current)
+            if target == current:
+                continue
+            if option.fixed:
+                self.problem(f"{key} is {current} and cannot be changed, recreate the guest from a backup instead")
+                continue
+            self.sets[key] = target
+            self.change(key, guest.view(key, current), guest.view(key, target))
+        for disk, size in self.resizes.items():
+            old = self.before.get(disk, guest.view(disk, guest.current(disk)))
+            self.change(disk, old, guest.view(disk, {**self.sets.get(disk, guest.current(disk)), "size": size}))
+        # A volume grows first: an option that has to wait for a restart would keep the old size.
+        for disk, size in sorted(self.resizes.items()):
+            self.steps.append(Step("resize", f"resize {disk} to {Size().format(size)}"))
+        if self.sets or self.deletes:
+            self.steps.append(Step("update", "update " + ", ".join(sorted([*self.sets, *self.deletes]))))
+        if guest.current("protection") and guest.wanted.get("protection") is not False:
+            drives = [key for key in (*self.sets, *self.deletes) if key == "rootfs" or key.startswith("mp")]
+            if drives:
+                self.problem(f"it is protected, turn off protection to change {', '.join(drives)}")
+
+    def _new_volume(self, key: str, wanted: dict[str, Any]) -> None:
+        volume = wanted.get("volume", "")
+        if volume and not volume.startswith("/"):
+            self.problem(f"{key}: '{volume}' is not a new volume, write storage:GiB such as local-lvm:8")
+        elif not volume and "size" not in wanted:
+            self.problem(f"{key}: 'size' is missing, a new volume needs it")
+
+    def _mount(self, key: str, wanted: dict[str, Any], target: dict[str, Any], current: Any) -> dict[str, Any]:
+        """Separate growing from changing options; what would lose or leave data is refused."""
+        if not isinstance(current, dict) or not current:
+            self._new_volume(key, wanted)
+            return target
+        if "storage" in current and wanted.get("storage", current["storage"]) != current["storage"]:
+            old, new = current["storage"], wanted["storage"]
+            self.problem(f"{key} is on storage '{old}', not '{new}': move the volume first")
+        elif wanted.get("volume", current["volume"]) != current["volume"]:
+            if not (wanted["volume"].startswith("/") and current["volume"].startswith("/")):
+                self.problem(f"{key} holds {current['volume']}, detach it ({key}: null) before you attach another")
+        elif "size" in wanted and "size" in current:
+            old, new = current["size"], wanted["size"]
+            if new < old:
+                text = Size().format
+                self.problem(f"{key} is {text(old)} and cannot shrink to {text(new)}, write at least {text(old)}")
+            elif new > old:
+                self.resizes[key] = new
+        return {**target, "size": current["size"]} if "size" in current else target
+
+    def _pool(self) -> None:
+        guest, pool = self.guest, self.guest.params.get("pool")
+        current = (guest.item or {}).get("pool") or ""
+        if pool is not None and pool != current:
+            self.change("pool", current or None, pool or None)
+            if guest.exists:
+                self.steps.append(Step("pool", f"move to pool '{pool}'" if pool else f"leave pool '{current}'"))
+
+    def _power(self) -> None:
+        guest = self.guest
+        if not guest.exists:
+            self.change("status", "absent", "running" if guest.state == "started" else "stopped")
+            if guest.state == "started":
+                self.steps.append(Step("start", "start"))
+        elif guest.state == "started" and not guest.running:
+            if (guest.item or {}).get("template"):
+                self.problem("it is a template and cannot be started, set state to present")
+            self.steps.append(Step("start", "start"))
+            self.change("status", "stopped", "running")
+        elif guest.state == "stopped" and guest.running:
+            self.steps.insert(0, Step("stop", "stop"))
+            self.change("status", "running", "stopped")
