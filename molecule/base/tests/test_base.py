@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+testinfra_hosts = ["machine"]
+
+
+def test_an_administrator_logs_in_and_becomes_root(ssh):
+    assert ssh("linh", "sudo -n id -un").stdout.strip() == "root"
+
+
+def test_an_administrator_without_sudo_does_not(ssh):
+    assert ssh("auditor", "id -u").stdout.strip() == "3000"
+    assert ssh("auditor", "sudo -n id -un").rc != 0
+
+
+def test_a_former_administrator_cannot_log_in_and_the_files_remain(host, ssh):
+    login = ssh("former", "true")
+    assert login.rc == 255
+    assert "Permission denied" in login.stderr
+    assert host.file("/home/former/work").content_string == "years of work\n"
+    assert "is not allowed to run sudo" in host.run("sudo -l -U former").stdout
+
+
+def test_a_former_administrator_cannot_come_back_by_a_leftover_key(host, ssh):
+    """The account is expired, whatever keys turn up again."""
+    host.check_output("install -o former -m 600 -D /root/.ssh/authorized_keys /home/former/.ssh/authorized_keys")
+    try:
+        login = ssh("former", "true", "-i /root/root.key")
+        assert login.rc == 255
+    finally:
+        host.check_output("rm /home/former/.ssh/authorized_keys")
+
+
+def test_time_zone_and_locale_are_in_effect_after_a_login(ssh):
+    assert ssh("linh", "date +%z").stdout.strip() == "+0700"
+    assert ssh("linh", "locale charmap").stdout.strip() == "UTF-8"
+    assert ssh("linh", "locale mon").stdout.startswith("Januar;")
+
+
+def test_the_companys_ca_is_trusted(host):
+    assert host.check_output("openssl verify /root/web.crt") == "/root/web.crt: OK"
+
+
+def test_unattended_upgrade_accepts_the_configuration(host):
+    upgrade = host.run("unattended-upgrade --dry-run --debug")
+    assert upgrade.rc == 0, upgrade.stderr
+    output = upgrade.stdout + upgrade.stderr
+    assert "origin=Debian,codename=trixie-security" in output
+    assert "label=Debian-Security" not in output, "the package's own list is replaced"
+    assert "Initial blacklist: mariadb-server" in output
+    assert host.check_output("systemctl is-active apt-daily-upgrade.timer") == "active"
+
+
+def test_the_package_sources_work_and_stand_once(host):
+    policy = host.check_output("apt-cache policy")
+    for suite in ("trixie", "trixie-updates", "trixie-security"):
+        assert f"n={suite}," in policy
+    update = host.run("apt-get update")
+    assert update.rc == 0
+    assert "configured multiple times" not in update.stdout + update.stderr
+
+
+@pytest.mark.parametrize("name", ["database-primary", "written-by-pve"])
+def test_names_resolve(host, name):
+    assert name in host.check_output(f"getent hosts {name}")
+
+
+def test_the_journal_is_limited(host):
+    output = host.check_output("systemd-analyze cat-config systemd/journald.conf")
+    assert "SystemMaxUse=500M" in output
+    assert host.check_output("systemctl is-active systemd-journald") == "active"
