@@ -34,12 +34,11 @@ class Option(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of guest: its name in paths and messages, its options, and the key that holds its name."""
+    """A kind of guest: its name in paths and messages, the key that holds its name, and keys it names differently."""
 
     path: str
     label: str
     name_key: str
-    options: dict[str, Option]
     renamed: dict[str, str]
 
 
@@ -111,17 +110,25 @@ LXC_OPTIONS = {
     "tty": Option(INT, Number(0, 6), 2),
     "unprivileged": Option(BOOL, Boolean(), False, fixed=True),
 }  # fmt: skip
-QEMU_OPTIONS = {key: LXC_OPTIONS[key] for key in ("cpulimit", "hostname", "memory", "onboot", "protection", "startup",
-                                                  "tags")}  # fmt: skip
-QEMU_OPTIONS["cores"] = Option(INT, Number(1, 8192), 1)
-QEMU_OPTIONS["cpuunits"] = LXC_OPTIONS["cpuunits"]
-QEMU_OPTIONS["description"] = LXC_OPTIONS["description"]
+# What is compared on a virtual machine today.
+QEMU_KEYS = (
+    "cores",
+    "cpulimit",
+    "cpuunits",
+    "description",
+    "hostname",
+    "memory",
+    "onboot",
+    "protection",
+    "startup",
+    "tags",
+)
 
 # Options that are a dict of numbered keys: net0, mp3, dev1.
 NUMBERED = {"net": Option(DICT, NET, {}), "mp": Option(DICT, MP, {}), "dev": Option(DICT, DEVICE, {})}
 
-LXC = Kind("lxc", "CT", "hostname", LXC_OPTIONS, {})
-QEMU = Kind("qemu", "VM", "name", QEMU_OPTIONS, {"hostname": "name"})
+LXC = Kind("lxc", "CT", "hostname", {})
+QEMU = Kind("qemu", "VM", "name", {"hostname": "name"})
 KINDS = {"lxc": LXC, "qemu": QEMU}
 
 # Options that only a creation uses, or that say what to do with the guest.
@@ -148,12 +155,21 @@ def option(key: str) -> Option | None:
     return NUMBERED[stem] if stem in NUMBERED and stem != key else LXC_OPTIONS.get(key)
 
 
-def guest_spec(**extra: Any) -> dict[str, Any]:
-    """The Ansible options of one guest."""
-    spec = {key: dict(item.spec) for key, item in {**LXC_OPTIONS, **NUMBERED}.items()}
-    for key, item in {**CREATION, **CONTROL}.items():
-        spec[key] = dict(item)
+def guest_spec(kinds: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The Ansible options of one guest; several kinds of guest are told apart by ``type``."""
+    options = {**LXC_OPTIONS, **NUMBERED}
+    spec = {**{key: dict(item.spec) for key, item in options.items()}, **CREATION, **CONTROL}
     for key in ("arch", "cmode", "ostype"):
         spec[key]["choices"] = list(LXC_OPTIONS[key].kind.choices)
-    spec.update(extra)
+    if kinds:
+        spec["type"] = {"type": "str", "choices": list(kinds), "default": kinds[0]}
     return spec
+
+
+def fleet_spec() -> dict[str, Any]:
+    """The Ansible options for the work on guests."""
+    return {
+        "concurrency": {"type": "int", "default": 4},
+        "task_timeout": {"type": "int", "default": 600},
+        "cpu_overcommit": {"type": "float", "default": 2.0},
+    }

@@ -76,7 +76,7 @@ class Guest:
                 given[key] = value
         for key, value in given.items():
             option = lxc.option(key)
-            if self.kind is lxc.QEMU and key not in lxc.QEMU_OPTIONS:
+            if self.kind is lxc.QEMU and key not in lxc.QEMU_KEYS:
                 self.problem(f"'{key}' is not supported for virtual machines yet, leave it out")
                 continue
             try:
@@ -115,8 +115,8 @@ class Guest:
 
     def view(self, key: str, value: Any) -> Any:
         """A value as the diff shows it: without what was left to PVE."""
-        option, wanted = lxc.option(key), self.wanted.get(key)
-        if value in (DELETE, "", [], {}):
+        option, wanted = lxc.option(key), self.wanted.get(key, value)
+        if value in (DELETE, "", [], {}) or (wanted is DELETE and value == option.default):
             return None
         if isinstance(option.kind, PropertyString) and isinstance(value, dict):
             return option.kind.show(option.kind.visible(value, wanted if isinstance(wanted, dict) else value))
