@@ -135,7 +135,8 @@ def play(api: Any, directory: Path, playbook: str, wanted: list[dict[str, Any]])
     path = directory / "playbook.yml"
     path.write_text(playbook)
     variables = directory / "variables.json"
-    variables.write_text(json.dumps({"guests": wanted, "api": api.connection}))
+    interpreter = {"ansible_python_interpreter": sys.executable}
+    variables.write_text(json.dumps({"guests": wanted, "api": api.connection, **interpreter}))
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -143,7 +144,14 @@ def play(api: Any, directory: Path, playbook: str, wanted: list[dict[str, Any]])
         # The way to make the peer, which has no option for it, verify the certificate as well.
         "REQUESTS_CA_BUNDLE": api.ca_path,
     }
-    command = ["ansible-playbook", "-i", "localhost,", "-e", f"@{variables}", str(path)]
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        "localhost,",
+        "-e",
+        f"@{variables}",
+        str(path),
+    ]
     api.requests()
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -158,6 +158,56 @@ def test_options_are_removed_by_name(api, run, container):
     assert not run.fleet(guest)["changed"]
 
 
+def test_an_interface_or_a_volume_given_as_null_is_removed(api, run, container):
+    interfaces = {"net0": NET0, "net1": {"name": "eth1", "bridge": "vmbr0"}}
+    mount = {"storage": "local-lvm", "size": 1, "mp": "/data"}
+    run.fleet(container(net=interfaces, mp={"mp0": mount}))
+    guest = container(net={"net1": None}, mp={"mp0": None})
+    assert run.fleet(guest, check=True)["changed"]
+    assert run.fleet(guest)["changed"]
+    config = api.config(100)
+    assert "net0" in config
+    assert {"net1", "mp0"} & set(config) == set()
+    assert config["unused0"] == "local-lvm:vm-100-disk-1"
+    assert not run.fleet(guest)["changed"]
+
+
+def test_the_password_is_set_at_the_creation_only(api, run, container):
+    guest = container(password="root-password-of-the-guest")
+    run.fleet(guest)
+    creation = next(write for write in api.writes() if write.path == "/nodes/pve1/lxc")
+    assert "password" in creation.params
+    assert not run.fleet({**guest, "password": "another-password"})["changed"]
+    assert api.writes() == []
+
+
+def test_a_pool_is_joined_and_changed_and_left(api, run, container):
+    api.pve.pools.update(production=set(), staging=set())
+    for pool, members in (("production", {100}), ("staging", {100}), ("", set())):
+        predicted = run.fleet(container(pool=pool), check=True)
+        done = run.fleet(container(pool=pool))
+        assert done["changed"]
+        assert done["diff"] == predicted["diff"]
+        assert api.pve.pools.get(pool, set()) == members
+        assert not run.fleet(container(pool=pool))["changed"]
+
+
+def test_an_existing_virtual_machine_is_kept_as_declared(api, run):
+    api.pve.add_vm(
+        900, "windows-render", config={"memory": 4096, "cores": 2, "net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0"}
+    )
+    guest = {"vmid": 900, "type": "qemu", "hostname": "windows-render", "node": "pve1", "memory": 4096, "cores": 2}
+    assert not run.fleet(guest)["changed"]
+    assert api.writes() == []
+    assert run.fleet({**guest, "memory": 8192, "onboot": True})["changed"]
+    config = api.pve.vm(900).config
+    assert (int(config["memory"]), int(config["onboot"])) == (8192, 1)
+    assert config["net0"] == "virtio=BC:24:11:00:00:01,bridge=vmbr0"
+    assert not run.fleet({**guest, "memory": 8192, "onboot": True})["changed"]
+    assert run.fleet({**guest, "memory": 8192, "state": "started"})["changed"]
+    assert api.pve.vm(900).status == "running"
+
+
 def test_options_not_given_are_left_alone(api, run, container):
     run.fleet(container(description="text", tags=["web"], cpulimit=2, nameserver=["192.0.2.53"], onboot=True))
     before = api.config(100)
@@ -306,8 +356,8 @@ def test_what_waits_for_a_restart_is_said(api, run, container):
     run.fleet(container(state="started"))
     result = run.fleet(container(state="started", features={"nesting": True, "fuse": True}))
     assert api.pve.ct(100).pending == {"features": "fuse=1,nesting=1"}
-    text = str(result["guests"]) + str(result.get("warnings", ""))
-    assert "restart" in text or "reboot" in text
+    assert result["guests"][0]["pending"] == ["features"]
+    assert result["guests"][0]["reboot_required"]
     assert not run.fleet(container(state="started", features={"nesting": True, "fuse": True}))["changed"]
 
 
