@@ -163,17 +163,11 @@ class Fleet:
         if guest.exists:
             guest.running = self.client.get(f"{guest.path}/status/current").get("status") == "running"
 
-    def active_tasks(self, guest: Guest) -> list[str]:
-        """The tasks that work on the guest right now."""
-        tasks = self.client.get(f"/nodes/{guest.node}/tasks", vmid=guest.vmid, source="active")
-        return [task["upid"] for task in tasks or [] if not task.get("status") and not task.get("endtime")]
-
     def finish_creation(self, guest: Guest) -> None:
         """A creation that an earlier run began: wait for its task. A half-made container is left alone."""
         if guest.config.get("lock") != "create":
             return
-        for upid in self.active_tasks(guest):
-            self.tasks.wait(upid, str(guest))
+        self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
         self.reread(guest)
         if guest.config.get("lock") == "create":
             guest.misplace(
@@ -423,7 +417,7 @@ class Fleet:
                 if lost > LOST_TRIES:
                     raise
                 time.sleep(min(0.1 * lost, 2))
-                self.settle(guest)
+                self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
             except PveError as error:
                 if LOCKED.search(error.text):
                     if time.monotonic() > deadline:
@@ -432,18 +426,13 @@ class Fleet:
                     time.sleep(LOCK_PAUSE)
                 elif STALE.search(error.text) and stale < STALE_TRIES:
                     stale += 1
-                    self.settle(guest)
+                    self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
                 else:
                     raise
             self.reread(guest)
             plan = Plan(guest)
             if plan.problems:
                 raise Refused(plan.problems)
-
-    def settle(self, guest: Guest) -> None:
-        """A lost answer may have started a task: let it end before looking."""
-        for upid in self.active_tasks(guest):
-            self.tasks.wait(upid, str(guest))
 
     def do_create(self, plan: Plan) -> None:
         guest = plan.guest

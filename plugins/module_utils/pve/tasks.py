@@ -68,6 +68,12 @@ class Tasks:
             )
         self._judge(watch, what)
 
+    def settle(self, node: str, what: str, **which: Any) -> None:
+        """Wait for the tasks that are at work already: an answer that was lost may have started one."""
+        for task in self.client.get(f"/nodes/{node}/tasks", source="active", **which) or []:
+            if not task.get("status") and not task.get("endtime"):
+                self.wait(task["upid"], what)
+
     def _poll(self) -> None:
         while True:
             with self.changed:
