@@ -130,6 +130,15 @@ class Template:
             raise PveError(f"node is missing: choose one of {', '.join(sorted(nodes))}.")
         return nodes[0]
 
+    def check_storage(self) -> None:
+        """Refuse a storage that cannot take the template, in check mode too."""
+        taking = [item["storage"] for item in self.client.get(f"/nodes/{self.node}/storage", content="vztmpl")]
+        if self.storage not in taking:
+            raise PveError(
+                f"storage '{self.storage}' on node '{self.node}' takes no templates: add 'vztmpl' to its content, or "
+                f"choose one of {', '.join(sorted(taking)) or 'none that this user may see'}."
+            )
+
     def found(self) -> str:
         """The volume on the storage, or nothing."""
         volumes = [item["volid"] for item in self.client.get(self.content, content="vztmpl")]
@@ -198,6 +207,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     wanted = params["state"] == "present"
     changed = bool(volume) != wanted
     if changed and wanted:
+        template.check_storage()
         if module.check_mode:
             name = template.name if params["url"] else template.appliance()
             volume = f"{template.storage}:vztmpl/{name}"
