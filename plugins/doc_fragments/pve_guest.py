@@ -238,6 +238,6 @@ LIMITS = """
 class ModuleDocFragment:
     """The options of a guest: of the module itself, and of each element of a list."""
 
-    DOCUMENTATION = "options:\n" + textwrap.indent(GUEST.replace("%", ""), "  ") + LIMITS
+    DOCUMENTATION: str = "options:\n" + textwrap.indent(GUEST.replace("%", ""), "  ") + LIMITS
 
-    FLEET = FLEET + textwrap.indent(GUEST.replace("%", "guests[]."), " " * 6) + LIMITS
+    FLEET: str = FLEET + textwrap.indent(GUEST.replace("%", "guests[]."), " " * 6) + LIMITS

@@ -290,8 +290,8 @@ class Mount(PropertyString):
 
     def format(self, value: dict[str, Any]) -> str:
         value = dict(value)
-        storage = value.pop("storage", None)
-        if "volume" not in value:
+        storage = value.pop("storage", "")
+        if storage and "volume" not in value:
             size = value.pop("size", 0) / UNITS["G"]
             value["volume"] = f"{storage}:{size:.10g}"
         return super().format(value)
