@@ -4,84 +4,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.common import warnings
-from ansible.module_utils.testing import patch_module_args
 from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 _AnsibleCollectionFinder(paths=[str(ROOT / "collections")])._install()
 Api = importlib.import_module("tests.contract.serving").Api
-
-# No module run of these tests takes longer; one that hangs must not take the whole run with it.
-PATIENCE = 60
-
-
-class Run:
-    """Runs modules of the collection in this process, as Ansible would execute them."""
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-        self.output = ""
-
-    def __call__(self, module: str, args: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
-        """The result of a run that must succeed."""
-        result = self.any(module, args, check=check)
-        assert not result.get("failed"), result["msg"]
-        return result
-
-    def fails(self, module: str, args: dict[str, Any], *, check: bool = False) -> str:
-        """The message of a run that must fail."""
-        result = self.any(module, args, check=check)
-        assert result.get("failed"), result
-        return result["msg"]
-
-    def any(self, module: str, args: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
-        """The result of a run, whatever it is."""
-        main = importlib.import_module(f"ansible_collections.onprem.cloud.plugins.modules.{module}").main
-        given = {**self.api.connection, **args, "_ansible_check_mode": check, "_ansible_diff": True}
-        given = {name: value for name, value in given.items() if value is not None}
-        # A process of its own would have none from the run before.
-        warnings._global_warnings.clear()
-        stdout = io.StringIO()
-        with _patience(), patch_module_args(given), contextlib.redirect_stdout(stdout), pytest.raises(SystemExit):
-            main()
-        self.output += stdout.getvalue()
-        return json.loads(stdout.getvalue())
-
-    def fleet(self, *guests: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:
-        """The result of pve_fleet for these guests."""
-        return self("pve_fleet", {"guests": list(guests), **options}, check=check)
-
-    def fleet_fails(self, *guests: dict[str, Any], check: bool = False, **options: Any) -> str:
-        """The message of pve_fleet for these guests."""
-        return self.fails("pve_fleet", {"guests": list(guests), **options}, check=check)
-
-
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    def give_up(*_: object) -> None:
-        raise TimeoutError(f"the module did not end within {PATIENCE} s")
-
-    previous = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(PATIENCE)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+Run = importlib.import_module("tests.contract.running").Run
 
 
 @pytest.fixture(autouse=True)

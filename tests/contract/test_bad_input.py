@@ -54,6 +54,16 @@ def test_two_guests_with_one_hostname(refused, container):
     refused(container(100), container(101, hostname="guest-100"), words=["guest-100", "100", "101"])
 
 
+def test_address_of_a_guest_that_is_not_listed(api, refused, container):
+    api.pve.add_ct(300, name="network-services", config={"net0": "name=eth0,bridge=vmbr0,ip=192.0.2.101/24,type=veth"})
+    refused(container(100), words=["192.0.2.101", "guest-100", "network-services"])
+
+
+def test_hostname_of_a_guest_that_is_not_listed(api, refused, container):
+    api.pve.add_ct(300, name="guest-100")
+    refused(container(100), words=["guest-100", "300"])
+
+
 def test_dhcp_and_no_address_are_no_conflict(run, container):
     net = {"net0": {"name": "eth0", "bridge": "vmbr0", "ip": "dhcp"}}
     assert run.fleet(container(100, net=net), container(101, net=net))["changed"]
@@ -131,6 +141,11 @@ def test_storage_that_holds_no_containers(refused, container):
     refused(container(rootfs="local:8"), later=True, words=["guest-100", "local", "rootdir"])
 
 
+def test_storage_that_is_not_there_any_more(api, refused, container):
+    del api.pve.storages["local-lvm"]
+    refused(container(), later=True, words=["guest-100", "local-lvm"])
+
+
 def test_unknown_storage_of_a_mount_point(refused, container):
     mount = {"mp0": {"storage": "tank", "size": 1, "mp": "/data"}}
     refused(container(mp=mount), later=True, words=["guest-100", "mp0", "tank"])
@@ -163,6 +178,18 @@ def test_unknown_node(refused, container):
 def test_node_that_is_down(api, refused, container):
     api.pve.add_node("pve2", online=False)
     refused(container(node="pve2"), words=["guest-100", "pve2"])
+
+
+def test_no_node_where_there_are_several(api, refused, container):
+    api.pve.add_node("pve2")
+    refused(container(node=...), words=["guest-100", "node", "pve1", "pve2"])
+
+
+def test_existing_guest_on_another_node(api, run, refused, container):
+    api.pve.add_node("pve2")
+    run.fleet(container(node="pve1"))
+    api.requests()
+    refused(container(node="pve2"), words=["guest-100", "pve1", "pve2"])
 
 
 def test_typo_in_a_key_of_net0(refused, container):

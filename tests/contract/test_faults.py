@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+COLLECTIONS = Path(__file__).resolve().parents[2] / "collections"
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_run_is_killed_in_the_middle_of_creating(api, container, converges, tmp_
     module = "ansible_collections.onprem.cloud.plugins.modules.pve_fleet"
     run = subprocess.Popen(
         [sys.executable, "-m", module, str(arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
+        env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.contract.running import Run
 from tests.contract.serving import Api
 
 # Guests of one run, and runs: at least 200 transitions.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ def comparable(path: str, answer: Any) -> Any:
     return answer
 
 
+def login(api) -> requests.Session:
+    """A session of root, not of a token: some of the recordings set what only root@pam may set."""
+    session = requests.Session()
+    session.trust_env = False  # REQUESTS_CA_BUNDLE would win over the next line
+    session.verify = api.ca_path
+    credentials = {"username": "root@pam", "password": api.pve.password}
+    ticket = session.post(f"{api.pve.url}/api2/json/access/ticket", data=credentials).json()["data"]
+    session.cookies["PVEAuthCookie"] = ticket["ticket"]
+    session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
+    return session
+
+
 def test_containers_answer_as_recorded(api):
     api.pve.storages["local"]["content"] = "backup,images,iso,rootdir,snippets,vztmpl"
     config = {
@@ -38,14 +51,7 @@ def test_containers_answer_as_recorded(api):
         "net0": "name=eth0,bridge=vmbr0,hwaddr=BC:24:11:65:AC:1F,ip=dhcp,type=veth",
     }
     api.pve.add_ct(101, name="ct1", config=config)
-    session = requests.Session()
-    session.trust_env = False  # REQUESTS_CA_BUNDLE would win over the next line
-    session.verify = api.ca_path
-    # The login of root, not a token of it: the recordings set what only root@pam may set.
-    login = {"username": "root@pam", "password": api.pve.password}
-    ticket = session.post(f"{api.pve.url}/api2/json/access/ticket", data=login).json()["data"]
-    session.cookies["PVEAuthCookie"] = ticket["ticket"]
-    session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
+    session = login(api)
     compared = 0
     for line in RECORDINGS.read_text().splitlines():
         recorded = json.loads(line)
@@ -56,3 +62,41 @@ def test_containers_answer_as_recorded(api):
         assert (answer.status_code, comparable(recorded["path"], answer.json())) == expected, recorded
         compared += 1
     assert compared > 250
+
+
+def test_figures_are_the_same_wherever_they_are_shown(api):
+    gib = 1024**3
+    api.pve.node_figures["pve1"] = {"maxcpu": 16, "maxmem": 64 * gib, "mem": 10 * gib, "maxdisk": 100 * gib}
+    api.pve.storages["local-lvm"].update(total=400 * gib, avail=300 * gib)
+    api.pve.storages["offline"] = {"type": "dir", "active": 0, "content": "rootdir", "files": set()}
+    api.pve.bridges = {"vmbr0": {"cidr": "192.0.2.2/24"}, "vmbr1": {}}
+    api.pve.add_ct(100, name="unlimited")
+    session = login(api)
+
+    def get(path, **params):
+        return session.get(f"{api.pve.url}/api2/json{path}", params=params).json()["data"]
+
+    resources = {item["id"]: item for item in get("/cluster/resources")}
+    status = get("/nodes/pve1/status")
+    assert get("/nodes")[0]["maxmem"] == resources["node/pve1"]["maxmem"] == status["memory"]["total"] == 64 * gib
+    assert get("/nodes")[0]["maxcpu"] == resources["node/pve1"]["maxcpu"] == status["cpuinfo"]["cpus"] == 16
+    assert status["memory"]["free"] == 54 * gib
+    assert status["rootfs"]["total"] == 100 * gib
+    storage = resources["storage/pve1/local-lvm"]
+    assert (storage["maxdisk"], storage["disk"]) == (400 * gib, 100 * gib)
+    shown = get("/nodes/pve1/storage/local-lvm/status")
+    assert (shown["total"], shown["used"], shown["avail"]) == (400 * gib, 100 * gib, 300 * gib)
+    assert resources["storage/pve1/offline"]["status"] == "unknown"
+    assert "maxdisk" not in resources["storage/pve1/offline"]
+    assert resources["lxc/100"]["maxcpu"] == 16
+    assert [bridge["iface"] for bridge in get("/nodes/pve1/network", type="any_bridge")] == ["vmbr0", "vmbr1"]
+    assert get("/nodes/pve1/network")[0]["cidr"] == "192.0.2.2/24"
+
+
+def test_creations_share_the_cores_of_the_node(api, run, container):
+    api.pve.time_scale = 0.1
+    api.pve.ct_secs["create"] = 2
+    api.pve.unpack_slots = 2
+    started = time.monotonic()
+    run.fleet(*(container(vmid) for vmid in range(100, 106)), concurrency=6)
+    assert time.monotonic() - started > 0.55

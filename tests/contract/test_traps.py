@@ -150,6 +150,12 @@ def test_trap_answer_that_takes_longer_than_five_seconds(api, run, container):
     assert run.fleet(container())["changed"]
 
 
+def test_trap_task_gets_thirty_seconds(run, container):
+    used = run.fleet(container())["invocation"]["module_args"]
+    assert used["task_timeout"] >= 600
+    assert used["api_timeout"] >= 30
+
+
 def test_trap_parallel_creates_race_for_ids(api, run, container):
     api.pve.time_scale = 0.05
     api.pve.ct_secs["create"] = 2
