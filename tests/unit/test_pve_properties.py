@@ -64,8 +64,8 @@ def written(draw: st.DrawFn, kind: Any) -> tuple[dict[str, Any], dict[str, Any]]
     pairs = {key: draw(VALUES[type(kind.kinds[key])](kind.kinds[key])) for key in keys}
     if isinstance(kind, properties.Mount):
         pairs.update(storage=("tank", "tank"), size=("8", 8 << 30))
-    meaning = {key: value for key, (_, value) in pairs.items() if kind.defaults.get(key) != value}
-    return {key: text for key, (text, _) in pairs.items()}, meaning
+    meaning = {key: value for key, (_text, value) in pairs.items() if kind.defaults.get(key) != value}
+    return {key: text for key, (text, _value) in pairs.items()}, meaning
 
 
 @pytest.mark.parametrize("name", STRINGS)
@@ -83,7 +83,7 @@ def test_what_is_written_means_the_same_as_dict_and_as_string(name, data):
 @given(data=st.data())
 def test_what_is_sent_is_read_back_as_the_same(name, data):
     kind = STRINGS[name]
-    _, meaning = data.draw(written(kind))
+    _given, meaning = data.draw(written(kind))
     assert kind.parse(kind.format(meaning)) == meaning
 
 

@@ -9,6 +9,7 @@ equal. ``parse`` undoes ``format``, and raises ``Invalid`` with the reason and t
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Iterable
 
@@ -128,9 +129,9 @@ class Number:
     def parse(self, value: Any) -> float:
         try:
             number = float(value)
-            if isinstance(value, bool) or (self.integer and number != int(number)):
+            if isinstance(value, bool) or not math.isfinite(number) or (self.integer and number != int(number)):
                 raise ValueError(value)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError):
             raise Invalid(f"'{value}' is not {'an integer' if self.integer else 'a number'}") from None
         if number < self.minimum or (self.maximum is not None and number > self.maximum):
             above = "" if self.maximum is None else f" and at most {self.maximum:.10g}"

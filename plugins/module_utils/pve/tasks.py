@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, TimeoutError
 from typing import Any, Callable
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError
@@ -30,9 +31,7 @@ class Watch:
         self.node = upid.split(":")[1]
         self.started = time.monotonic()
         self.due = self.started
-        self.done = threading.Event()
-        self.status: dict[str, Any] = {}
-        self.error: Exception | None = None
+        self.ended: Future[dict[str, Any]] = Future()
 
 
 class Tasks:
@@ -55,18 +54,17 @@ class Tasks:
                 self.poller = threading.Thread(target=self._poll, daemon=True)
                 self.poller.start()
             self.changed.notify()
-        ended = watch.done.wait(self.timeout)
-        with self.changed:
-            self.watches.remove(watch)
-        if watch.error:
-            raise watch.error
-        if not ended:
-            kind = upid.split(":")[5]
+        try:
+            status = watch.ended.result(self.timeout)
+        except TimeoutError:
             raise TaskTimeout(
-                f"{what}: the task {kind} still runs on node '{watch.node}' after {self.timeout:g} s ({upid}): let it "
-                "end and run again, or raise task_timeout."
-            )
-        self._judge(watch, what)
+                f"{what}: the task {upid.split(':')[5]} still runs on node '{watch.node}' after {self.timeout:g} s "
+                f"({upid}): let it end and run again, or raise task_timeout."
+            ) from None
+        finally:
+            with self.changed:
+                self.watches.remove(watch)
+        self._judge(watch, str(status.get("exitstatus", "unknown")), what)
 
     def settle(self, node: str, what: str, **which: Any) -> None:
         """Wait for the tasks that are at work already: an answer that was lost may have started one."""
@@ -77,7 +75,7 @@ class Tasks:
     def _poll(self) -> None:
         while True:
             with self.changed:
-                waiting = [watch for watch in self.watches if not watch.done.is_set()]
+                waiting = [watch for watch in self.watches if not watch.ended.done()]
                 now = time.monotonic()
                 pause = min((watch.due for watch in waiting), default=now + 3600) - now
                 if pause > 0:
@@ -89,18 +87,16 @@ class Tasks:
 
     def _ask(self, watch: Watch) -> None:
         try:
-            watch.status = self.client.get(f"/nodes/{watch.node}/tasks/{watch.upid}/status")
+            status = self.client.get(f"/nodes/{watch.node}/tasks/{watch.upid}/status")
         except Exception as error:
-            watch.error = error
-            watch.done.set()
+            watch.ended.set_exception(error)
             return
         now = time.monotonic()
         watch.due = now + min(max(PATIENCE * (now - watch.started), QUICKEST), SLOWEST)
-        if watch.status.get("status") == "stopped":
-            watch.done.set()
+        if status.get("status") == "stopped":
+            watch.ended.set_result(status)
 
-    def _judge(self, watch: Watch, what: str) -> None:
-        result = str(watch.status.get("exitstatus", "unknown"))
+    def _judge(self, watch: Watch, result: str, what: str) -> None:
         if result == "OK":
             return
         log = self.client.get(f"/nodes/{watch.node}/tasks/{watch.upid}/log", limit=5000)
