@@ -15,7 +15,9 @@ from typing import Any, Iterator
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
-READ_TRIES = 6
+READ_TRIES, CONNECT_SECONDS = 6, 10
+# What a proxy says in place of the API: the request may or may not have been carried out.
+NO_ANSWER = (502, 503, 504, 596, 597, 599)
 ROOT_ONLY = "only allowed for root@pam"
 
 
@@ -111,7 +113,7 @@ class Client:
                     params["api_host"],
                     user=params["api_user"],
                     port=params["api_port"],
-                    timeout=params["api_timeout"],
+                    timeout=(min(params["api_timeout"], CONNECT_SECONDS), params["api_timeout"]),
                     verify_ssl=(params["ca_path"] or True) if params["validate_certs"] else False,
                     **secret,
                 )
@@ -170,6 +172,8 @@ class Client:
 
         if type(error).__name__ == "AuthenticationError":
             return PveError(self._unauthorized(), "authentication failure", 401)
+        if self.local and type(error).__name__ == "TimeoutExpired":
+            return Unreachable("pvesh did not end in time: check the node, or raise task_timeout.")
         if self.local:
             return PveError(
                 f"pvesh cannot be run here ({error}): api_backend 'local' works as root on a Proxmox VE node only."
@@ -187,10 +191,11 @@ class Client:
         kind = Unreachable if self.answered else PveError
         if of(ConnectionRefusedError):
             return kind(f"{self.where} refuses connections: check api_host and api_port, and that pveproxy runs there.")
-        if any("Timeout" in type(item).__name__ for item in chain):
-            return Unreachable(
-                f"{self.where} did not answer within {self.params['api_timeout']} s: check that the host is up and "
-                "reachable, or raise api_timeout."
+        names = {type(item).__name__ for item in chain}
+        if names & {"ConnectTimeout", "ReadTimeout", "TimeoutError"}:
+            return (kind if "ConnectTimeout" in names else Unreachable)(
+                f"{self.where} does not answer: check that the host is up and reachable, or raise api_timeout "
+                f"({self.params['api_timeout']} s)."
             )
         return Unreachable(f"The connection to {self.where} broke ({chain[-1]}): check the network and run again.")
 
@@ -225,6 +230,10 @@ class Client:
             user = self.params["api_user"] or "root@pam"
             token = "" if self.params["api_password"] else " and its token"
             remedy = f": grant '{user}'{token} the missing privilege"
-        elif status in (595, 596, 599):
-            remedy = ": the node behind this request is down or not reachable from the API host"
+        elif status == 595:
+            remedy = f": {self.where} does not reach the node behind this request, bring it back"
+        elif status in NO_ANSWER:
+            return Unreachable(
+                f"{self.where} answers {status} {text}: check pveproxy there and run again.", text, status
+            )
         return PveError(f"{text} ({method} {path}{remedy}).", text, status)

@@ -9,6 +9,7 @@ already there is kept, and only what is missing is done.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +156,11 @@ class Fleet:
                 raise
             guest.item, guest.config, guest.running = None, {}, False
 
+    def peek(self, guest: Guest) -> None:
+        """The configuration of a guest that is not ours, if it can be had: its node may be down."""
+        with contextlib.suppress(PveError):
+            guest.config = self.client.get(f"{guest.path}/config")
+
     def reread(self, guest: Guest) -> None:
         """The guest as it is now, after a write or a failure."""
         if guest.item is None:
@@ -202,28 +208,31 @@ class Fleet:
             if vmid not in listed
         ]
         if any(key.startswith("net") for plan in plans for key in plan.sets):
-            offline = [name for name, node in self.nodes.items() if node.get("status") == "offline"]
-            list(pool.map(self.read_config, (guest for guest in others if guest.node not in offline)))
-        claims = {}
+            list(pool.map(self.peek, (guest for guest in others if guest.kind is lxc.LXC)))
+        outside: dict[tuple[str, Any], Guest] = {}
         for guest in others:
             nets = [guest.current(key) for key in guest.config if key.startswith("net")]
-            claims.update(dict.fromkeys(self.claims(guest, nets), guest))
+            outside.update(dict.fromkeys(self.claims(guest.name, nets), guest))
         problems = []
+        inside: dict[tuple[str, Any], Guest] = {}
+        news = {id(plan.guest): plan.sets for plan in plans}
         for guest in self.guests:
-            nets = [value for key, value in guest.wanted.items() if key.startswith("net")]
-            mine = self.claims(guest, nets) if guest.state != "absent" else [("vmid", guest.vmid)]
-            taken = next((claim for claim in mine if claim in claims), None)
-            if taken:
-                problems.append(f"{guest}: {taken[0]} {taken[1]} is used by {claims[taken]} too, give each its own.")
-            claims.update({claim: guest for claim in mine if claim not in claims})
+            mine: list[tuple[str, Any]] = [("vmid", guest.vmid)]
+            if guest.state != "absent":
+                mine += self.claims(guest.name, [value for key, value in guest.wanted.items() if key.startswith("net")])
+            new = news.get(id(guest), {})
+            fresh = self.claims(new.get("hostname", ""), [value for key, value in new.items() if key.startswith("net")])
+            rivals = [(claim, inside[claim]) for claim in mine if claim in inside]
+            rivals += [(claim, outside[claim]) for claim in fresh if claim in outside]
+            for (what, value), rival in rivals[:1]:
+                problems.append(f"{guest}: {what} {value} is used by {rival} too, give each its own.")
+            inside.update({claim: guest for claim in mine if claim not in inside})
         return problems
 
     @staticmethod
-    def claims(guest: Guest, nets: list[Any]) -> list[tuple[str, Any]]:
+    def claims(name: str, nets: list[Any]) -> list[tuple[str, Any]]:
         """What no two guests may share."""
-        found: list[tuple[str, Any]] = [("vmid", guest.vmid)]
-        if guest.name:
-            found.append(("hostname", guest.name.lower()))
+        found: list[tuple[str, Any]] = [("hostname", name.lower())] if name else []
         for net in nets:
             if isinstance(net, dict):
                 static = [net[key] for key in ("ip", "ip6") if "/" in net.get(key, "")]

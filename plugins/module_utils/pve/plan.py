@@ -87,7 +87,7 @@ class Guest:
                 self.problem(f"{key}: {error}")
                 continue
             self.wanted[key] = DELETE if parsed in ("", [], {}, 0) and self._removable(key, parsed) else parsed
-            if self.wanted[key] is DELETE and key in REQUIRED:
+            if self.wanted[key] is DELETE and key in ("hostname", *REQUIRED):
                 self.problem(f"{key} is empty, give it a value or leave it out")
         for key in self.params.get("delete") or []:
             if lxc.option(key) is None or key in REQUIRED:

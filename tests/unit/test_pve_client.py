@@ -1,0 +1,128 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client where no server can be asked: pvesh on the node, missing credentials, and who waits for tasks."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.plugins.loader import init_plugin_loader
+
+init_plugin_loader([str(Path(__file__).resolve().parents[2] / "collections")])
+UTILS = "ansible_collections.onprem.cloud.plugins.module_utils.pve"
+client = importlib.import_module(f"{UTILS}.client")
+tasks = importlib.import_module(f"{UTILS}.tasks")
+
+PVESH = """#!/bin/sh
+echo "$@" >> "$(dirname "$0")/calls"
+case "$1 $2" in
+  "get /cluster/resources") echo '[{"type":"node","node":"pve1"}]' ;;
+  "create /nodes/pve1/lxc/100/status/start") printf 'starting\\n"UPID:pve1:1:2:3:vzstart:100:root@pam:"\\n' ;;
+  "set /nodes/pve1/lxc/100/config") ;;
+  *) echo "500 CT is locked (backup)" >&2; exit 255 ;;
+esac
+"""
+CONNECTION: dict[str, Any] = {
+    "api_backend": "https", "api_host": "pve.example", "api_port": 8006, "api_user": "root@pam", "api_password": None,
+    "api_token_id": None, "api_token_secret": None, "validate_certs": True, "ca_path": None, "api_timeout": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def pvesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A node's pvesh; returns the file that it notes its calls in."""
+    program = tmp_path / "pvesh"
+    program.write_text(PVESH)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path / "calls"
+
+
+def test_local_backend_runs_pvesh(pvesh):
+    local = client.Client({**CONNECTION, "api_backend": "local", "api_host": None, "task_timeout": 5})
+    assert local.get("/cluster/resources") == [{"type": "node", "node": "pve1"}]
+    assert local.put("/nodes/pve1/lxc/100/config", onboot=True, memory=512) is None
+    assert local.post("/nodes/pve1/lxc/100/status/start").startswith("UPID:pve1:")
+    with pytest.raises(client.PveError) as caught:
+        local.delete("/nodes/pve1/lxc/100")
+    assert "CT is locked (backup)" in str(caught.value)
+    assert "set /nodes/pve1/lxc/100/config -onboot 1 -memory 512 --output-format json" in pvesh.read_text()
+
+
+def test_local_backend_away_from_a_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(client.PveError) as caught:
+        client.Client({**CONNECTION, "api_backend": "local"}).get("/nodes")
+    assert "Proxmox VE node" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ({"api_host": None}, ["api_host", "PROXMOX_HOST"]),
+        ({"api_user": None}, ["api_user"]),
+        ({}, ["api_token_secret"]),
+    ],
+)
+def test_missing_options_are_named(missing, words):
+    with pytest.raises(client.PveError) as caught:
+        client.Client({**CONNECTION, **missing})
+    for word in words:
+        assert word in str(caught.value)
+
+
+class Node:
+    """Answers about tasks: each ends after some polls."""
+
+    def __init__(self, polls: int) -> None:
+        self.left: dict[str, int] = {}
+        self.polls = polls
+        self.askers: set[int] = set()
+
+    def get(self, path: str, **params: Any) -> Any:
+        upid = path.split("/")[4]
+        if path.endswith("/log"):
+            return [{"n": 1, "t": "WARN: look here"}, {"n": 2, "t": "TASK ERROR: no space"}]
+        self.askers.add(threading.get_ident())
+        self.left[upid] = self.left.get(upid, self.polls) - 1
+        if self.left[upid] > 0:
+            return {"status": "running"}
+        return {"status": "stopped", "exitstatus": upid.split(":")[-1] or "OK"}
+
+
+def test_many_tasks_are_waited_for_by_one_poller():
+    node = Node(polls=4)
+    waiting = tasks.Tasks(node, 10, print)
+    upids = [f"UPID:pve1:0:0:0:vzcreate:{vmid}:root@pam:" for vmid in range(20)]
+    threads = [threading.Thread(target=waiting.wait, args=(upid, "guest")) for upid in upids]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started < 5
+    assert len(node.left) == 20
+    assert len(node.askers) == 1
+
+
+def test_task_ends_are_told_apart():
+    told: list[str] = []
+    waiting = tasks.Tasks(Node(polls=1), 10, told.append)
+    waiting.wait(None, "guest")
+    waiting.wait("UPID:pve1:0:0:0:vzstart:1:root@pam:OK", "guest 1")
+    assert told == []
+    waiting.wait("UPID:pve1:0:0:0:vzstart:1:root@pam:WARNINGS", "guest 1")
+    assert told == ["guest 1: the task ended with WARNINGS: WARN: look here"]
+    with pytest.raises(tasks.TaskFailed, match=r"guest 1: the task failed: broken.*TASK ERROR: no space"):
+        waiting.wait("UPID:pve1:0:0:0:vzstart:1:root@pam:broken", "guest 1")
+
+
+def test_task_that_takes_too_long_is_named():
+    waiting = tasks.Tasks(Node(polls=10**6), 0.2, print)
+    with pytest.raises(tasks.TaskTimeout, match=r"guest 1: the task vzcreate still runs on node 'pve1'.*task_timeout"):
+        waiting.wait("UPID:pve1:0:0:0:vzcreate:1:root@pam:", "guest 1")
