@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fakepve import FakeCt
 
 COLLECTIONS = Path(__file__).resolve().parents[2] / "collections"
 
@@ -215,6 +216,23 @@ def test_configuration_changed_by_another_hand_meanwhile(api, run, container, co
     assert meddled == [100]
     converges(container(memory=512))
     assert (api.config(100)["memory"], api.config(100)["swap"]) == (512, 0)
+
+
+def test_vmid_taken_by_somebody_else_meanwhile(api, run, container):
+    """Between the module's reading and its creating; what the other one made is not touched."""
+    unused = api.pve._check_vmid_unused
+
+    def taken(vmid):
+        if api.pve.ct(vmid) is None:
+            api.pve.cts.append(FakeCt(vmid, name="somebody-else", config={"rootfs": "local-lvm:vm-100-disk-0,size=4G"}))
+        unused(vmid)
+
+    api.pve._check_vmid_unused = taken
+    message = run.fleet_fails(container())
+    assert "guest-100" in message
+    assert "somebody-else" in message
+    assert (api.config(100)["hostname"], api.config(100)["memory"]) == ("somebody-else", 512)
+    assert [write.method for write in api.writes()] == ["POST"]
 
 
 def test_no_quorum_in_the_words_of_the_api(api, run, container, converges):

@@ -49,14 +49,14 @@ def recorded_writes() -> list[Recorded]:
 
 
 def as_guest(recorded: Recorded) -> dict[str, Any]:
-    """What was sent, as a guest of pve_fleet."""
+    """What was sent, as a guest of pve_fleet; it removes neither unused volumes nor the name that says which guest it is."""
     guest: dict[str, Any] = {"vmid": recorded.vmid, "node": "pve1", "state": "present"}
     for key, value in recorded.sent.items():
         stem = key.rstrip("0123456789")
         if stem in ("net", "mp", "dev") and stem != key:
             guest.setdefault(stem, {})[key] = value
         elif key == "delete":
-            guest["delete"] = [name for name in value.split(",") if not name.startswith("unused")]
+            guest["delete"] = [name for name in value.split(",") if not re.match("unused|hostname", name)]
         else:
             guest[key.replace("ssh-public-keys", "ssh_public_keys")] = value
     return guest
