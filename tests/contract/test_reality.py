@@ -49,7 +49,7 @@ def recorded_writes() -> list[Recorded]:
 
 
 def as_guest(recorded: Recorded) -> dict[str, Any]:
-    """What was sent, as a guest of pve_fleet; it removes neither unused volumes nor the name that says which guest it is."""
+    """What was sent, as a guest of pve_fleet, which removes neither unused volumes nor the name of a guest."""
     guest: dict[str, Any] = {"vmid": recorded.vmid, "node": "pve1", "state": "present"}
     for key, value in recorded.sent.items():
         stem = key.rstrip("0123456789")
