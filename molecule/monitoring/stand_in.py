@@ -62,6 +62,8 @@ def main() -> None:
         require_starttls=True,
         authenticator=authenticate,
         auth_required=True,
+        # Its prompt for a name is not the one that Alertmanager knows.
+        auth_exclude_mechanism=["LOGIN"],
     ).start()
     http.server.ThreadingHTTPServer(("0.0.0.0", 8081), Telegram).serve_forever()
 
