@@ -264,11 +264,12 @@ class Fleet:
                         f"{guest}: {disk} of {Size().format(size)} is more than storage '{storage}' on "
                         f"node '{guest.node}' holds ({total // 1024**3}G), write less."
                     )
-            wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit")
+            wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit") or 0
+            wanted *= int(guest.config.get("sockets", 1))
             if wanted or not guest.exists:
-                if (wanted or 0) > cores.get(guest.vmid, 0):
+                if wanted > cores.get(guest.vmid, 0):
                     greedy.setdefault(guest.node, []).append(str(guest))
-                cores[guest.vmid] = wanted or 0
+                cores[guest.vmid] = wanted
         places = {
             **{vmid: item["node"] for vmid, item in self.items.items()},
             **{plan.guest.vmid: plan.guest.node for plan in plans},
@@ -439,9 +440,10 @@ class Fleet:
                 else:
                     raise
             self.reread(guest)
-            plan = Plan(guest)
-            if plan.problems:
-                raise Refused(plan.problems)
+            self.identify(guest)  # somebody else may have taken the vmid meanwhile
+            plan = plan if guest.misplaced else Plan(guest)
+            if guest.problems or plan.problems:
+                raise Refused(guest.problems or plan.problems)
 
     def do_create(self, plan: Plan) -> None:
         guest = plan.guest

@@ -64,6 +64,10 @@ class Guest:
 
     def _parse(self) -> None:
         """Bring the options that were given into canonical form, keyed as PVE keys them."""
+        if not 100 <= self.vmid <= 999999999:
+            self.problem(f"vmid {self.vmid} is out of range, choose one from 100 to 999999999")
+        if len(self.params.get("password") or "12345") < 5:
+            self.problem("password is too short, it needs at least 5 characters")
         given: dict[str, Any] = {}
         for key, value in self.params.items():
             if key in lxc.NUMBERED:
