@@ -47,7 +47,7 @@ def converge(tmp_path: Path, *options: str, change: Any = None) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"ANSIBLE_FORCE_COLOR": "0"},
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_PIPELINING": "1"},
     )
 
 
