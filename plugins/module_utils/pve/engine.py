@@ -13,10 +13,10 @@ import contextlib
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterable
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
+from ansible_collections.onprem.cloud.plugins.module_utils.pve import checks, lxc
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError, Unreachable, connect
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
@@ -36,7 +36,6 @@ class Refused(Exception):
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def label(item: dict[str, Any]) -> str:
@@ -84,8 +83,6 @@ class Fleet:
             "guests": outcomes,
             "diff": {side: {label(item): shown(item, side) for item in changed} for side in ("before", "after")},
         }
-
-    # Reading
 
     def read(self, pool: ThreadPoolExecutor) -> None:
         """What PVE has: one listing, the power state of the nodes concerned, a configuration a guest."""
@@ -182,227 +179,56 @@ class Fleet:
                 f"{guest.vmid}', and run again"
             )
 
-    # Validation
-
     def validate(self, plans: list[Plan], pool: ThreadPoolExecutor) -> None:
         """Raise every problem of the whole plan at once."""
         problems = [problem for guest in self.guests for problem in guest.problems]
         problems += [problem for plan in plans for problem in plan.problems]
-        problems += self.duplicates(plans, pool)
-        problems += self.check_capacity(plans)
-        made = self.check_references([plan for plan in plans if plan], pool)
+        problems += checks.duplicates(self, plans, pool)
+        problems += checks.capacity(self, plans)
+        missing = checks.references(self, [plan for plan in plans if plan], pool)
         if self.check_mode:  # an earlier task of a real run may have made them
-            for problem in made:
+            for problem in missing:
                 self.warn(problem)
         else:
-            problems += made
+            problems += missing
         if problems:
             raise Refused(list(dict.fromkeys(problems)))
 
-    def duplicates(self, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
-        """One vmid, name or address for two guests: within the list, and against the guests outside it."""
-        listed = {guest.vmid for guest in self.guests}
-        others = [
-            Guest({"state": "present", "vmid": vmid, "hostname": item.get("name"), **item})
-            for vmid, item in self.items.items()
-            if vmid not in listed
-        ]
-        if any(key.startswith("net") for plan in plans for key in plan.sets):
-            list(pool.map(self.peek, (guest for guest in others if guest.kind is lxc.LXC)))
-        outside: dict[tuple[str, Any], Guest] = {}
-        for guest in others:
-            nets = [guest.current(key) for key in guest.config if key.startswith("net")]
-            outside.update(dict.fromkeys(self.claims(guest.name, nets), guest))
-        problems = []
-        inside: dict[tuple[str, Any], Guest] = {}
-        news = {id(plan.guest): plan.sets for plan in plans}
-        for guest in self.guests:
-            mine: list[tuple[str, Any]] = [("vmid", guest.vmid)]
-            if guest.state != "absent":
-                mine += self.claims(guest.name, [value for key, value in guest.wanted.items() if key.startswith("net")])
-            new = news.get(id(guest), {})
-            fresh = self.claims(new.get("hostname", ""), [value for key, value in new.items() if key.startswith("net")])
-            rivals = [(claim, inside[claim]) for claim in mine if claim in inside]
-            rivals += [(claim, outside[claim]) for claim in fresh if claim in outside]
-            for (what, value), rival in rivals[:1]:
-                problems.append(f"{guest}: {what} {value} is used by {rival} too, give each its own.")
-            inside.update({claim: guest for claim in mine if claim not in inside})
-        return problems
-
-    @staticmethod
-    def claims(name: str, nets: list[Any]) -> list[tuple[str, Any]]:
-        """What no two guests may share."""
-        found: list[tuple[str, Any]] = [("hostname", name.lower())] if name else []
-        for net in nets:
-            if isinstance(net, dict):
-                static = [net[key] for key in ("ip", "ip6") if "/" in net.get(key, "")]
-                found += [("address", address.partition("/")[0]) for address in static]
-                found += [("hwaddr", net[key]) for key in ("hwaddr",) if key in net]
-        return found
-
-    def check_capacity(self, plans: list[Plan]) -> list[str]:
-        """Memory, disk and CPU against what the node has, for what this run would make worse."""
-        problems = []
-        greedy: dict[str, list[str]] = {}
-        cores = {vmid: item.get("maxcpu") or 0 for vmid, item in self.items.items() if not item.get("template")}
-        for plan in plans:
-            guest = plan.guest
-            node = self.nodes.get(guest.node, {})
-            if guest.state == "absent":
-                cores.pop(guest.vmid, None)
-                continue
-            memory = plan.sets.get("memory", 0) * 1024**2
-            if node.get("maxmem") and memory > node["maxmem"]:
-                problems.append(
-                    f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.node}' has "
-                    f"({node['maxmem'] // 1024**2} MiB), write less."
-                )
-            for disk, storage, size in self.volumes(plan):
-                total = self.storages.get((guest.node, storage), {}).get("maxdisk")
-                if total and size > total:
-                    problems.append(
-                        f"{guest}: {disk} of {Size().format(size)} is more than storage '{storage}' on "
-                        f"node '{guest.node}' holds ({total // 1024**3}G), write less."
-                    )
-            wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit") or 0
-            wanted *= int(guest.config.get("sockets", 1))
-            if wanted or not guest.exists:
-                if wanted > cores.get(guest.vmid, 0):
-                    greedy.setdefault(guest.node, []).append(str(guest))
-                cores[guest.vmid] = wanted
-        places = {
-            **{vmid: item["node"] for vmid, item in self.items.items()},
-            **{plan.guest.vmid: plan.guest.node for plan in plans},
-        }
-        for name, guests in greedy.items():
-            physical = self.nodes.get(name, {}).get("maxcpu")
-            total = sum(count for vmid, count in cores.items() if places.get(vmid) == name)
-            ratio = self.params["cpu_overcommit"]
-            if physical and total > physical * ratio:
-                problems.append(
-                    f"{', '.join(guests)}: the guests of node '{name}' would have {total:g} cores, more than {ratio:g} "
-                    f"times its {physical:g} CPUs: lower cores or raise cpu_overcommit."
-                )
-        return problems
-
-    @staticmethod
-    def volumes(plan: Plan) -> list[tuple[str, str, int]]:
-        """(key, storage, bytes) of the volumes that the plan allocates or grows."""
-        found = []
-        for key, value in plan.sets.items():
-            if isinstance(value, dict) and "storage" in value and "volume" not in value:
-                found.append((key, value["storage"], value.get("size", 0)))
-        for key, size in plan.resizes.items():
-            found.append((key, plan.guest.current(key)["storage"], size))
-        return found
-
-    def check_references(self, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
-        """Storages, bridges, templates and pools that the plan needs and that are not there."""
-        needs: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        problems = []
-        for plan in plans:
-            guest = plan.guest
-            for key, storage, _size in self.volumes(plan):
-                item = self.storages.get((guest.node, storage))
-                known = ", ".join(sorted(name for node, name in self.storages if node == guest.node))
-                if item is None:
-                    problems.append(
-                        f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.node}', "
-                        f"it has {known or 'none that this user may see'}."
-                    )
-                elif "rootdir" not in str(item.get("content", "rootdir")):
-                    problems.append(
-                        f"{guest}: {key}: storage '{storage}' does not take container disks, add 'rootdir' "
-                        "to its content or choose another storage."
-                    )
-            for key, value in plan.sets.items():
-                if key.startswith("net") and value.get("bridge"):
-                    need = needs.setdefault(("bridge", f"/nodes/{guest.node}/network"), [])
-                    need.append((f"{guest}: {key}", value["bridge"]))
-            if plan.steps[0].verb == "create" and ":" in (guest.params.get("ostemplate") or ""):
-                template = guest.params["ostemplate"]
-                storage = template.partition(":")[0]
-                if (guest.node, storage) in self.storages:
-                    path = f"/nodes/{guest.node}/storage/{storage}/content"
-                    needs.setdefault(("ostemplate", path), []).append((str(guest), template))
-                else:
-                    problems.append(f"{guest}: ostemplate: storage '{storage}' does not exist on node '{guest.node}'.")
-            if plan.after.get("pool"):
-                needs.setdefault(("pool", "/pools"), []).append((str(guest), plan.after["pool"]))
-        filters = {"bridge": {"type": "any_bridge"}, "ostemplate": {"content": "vztmpl"}, "pool": {}}
-        keys = {"bridge": "iface", "ostemplate": "volid", "pool": "poolid"}
-        answers = pool.map(lambda need: self.client.get(need[1], **filters[need[0]]), needs)
-        for (kind, path), answer in zip(needs, list(answers)):
-            known = sorted(str(item[keys[kind]]) for item in answer)
-            place = f" on node '{path.split('/')[2]}'" if kind != "pool" else ""
-            for who, name in needs[kind, path]:
-                if name not in known:
-                    offer = f"choose one of {', '.join(known)}" if known else "and this user may use no other"
-                    problems.append(f"{who}: {kind} '{name}' does not exist{place}, {offer}.")
-        return problems
-
-    # Applying
-
     def predict(self, plan: Plan) -> dict[str, Any]:
-        status = plan.after.get("status", plan.guest.status)
-        return self.report(plan, plan.after, [step.text for step in plan.steps], status=status)
+        return self.report(plan, plan.after, [step.text for step in plan.steps])
 
-    def report(
-        self,
-        plan: Plan,
-        after: dict[str, Any],
-        actions: list[str],
-        *,
-        status: str,
-        pending: Iterable[str] = (),
-        error: str = "",
-    ) -> dict[str, Any]:
+    def converge(self, plan: Plan) -> dict[str, Any]:
+        """Carry out one guest's plan; a failure is reported and leaves the other guests alone."""
         guest = plan.guest
-        changes = {
-            key: {"before": plan.before[key], "after": after[key]}
-            for key in plan.before
-            if not error or plan.before[key] != after[key]
-        }
-        result = {
+        done: list[str] = []
+        extra: dict[str, Any] = {}
+        try:
+            self.work(plan, done)
+            if guest.running and any(text.startswith("update") for text in done):
+                entries = self.client.get(f"{guest.path}/pending")
+                extra["pending"] = sorted(item["key"] for item in entries if "pending" in item or item.get("delete"))
+        except (PveError, Refused) as failure:
+            extra["error"] = str(failure) if str(failure).startswith(str(guest)) else f"{guest}: {failure}"
+        return self.report(plan, {key: guest.now(key) for key in plan.before}, done, **extra)
+
+    @staticmethod
+    def report(plan: Plan, after: dict[str, Any], actions: list[str], **extra: Any) -> dict[str, Any]:
+        """What the user reads about one guest."""
+        guest, before = plan.guest, plan.before
+        differing = [key for key in before if before[key] != after[key]]
+        return {
             "vmid": guest.vmid,
             "hostname": guest.name or str((guest.item or {}).get("name", "")),
             "node": guest.node,
             "type": guest.kind.path,
             "changed": bool(actions),
             "actions": actions,
-            "changes": changes,
-            "status": status,
-            "pending": sorted(pending),
-            "reboot_required": bool(pending),
+            "changes": {key: {"before": before[key], "after": after[key]} for key in differing},
+            "status": after.get("status", guest.status),
+            "pending": [],
+            **extra,
+            "reboot_required": bool(extra.get("pending")),
         }
-        return {**result, "error": error} if error else result
-
-    def converge(self, plan: Plan) -> dict[str, Any]:
-        """Carry out one guest's plan; a failure is reported and leaves the other guests alone."""
-        guest = plan.guest
-        done: list[str] = []
-        pending: list[str] = []
-        error = ""
-        try:
-            self.work(plan, done)
-            if guest.running and any(text.startswith("update") for text in done):
-                entries = self.client.get(f"{guest.path}/pending")
-                pending = [item["key"] for item in entries if "pending" in item or item.get("delete")]
-        except PveError as failure:
-            error = str(failure) if str(failure).startswith(str(guest)) else f"{guest}: {failure}"
-        except Refused as failure:
-            error = str(failure)
-        after = {
-            key: guest.status
-            if key == "status"
-            else (guest.item or {}).get("pool")
-            if key == "pool"
-            else guest.view(key, guest.current(key))
-            if guest.exists
-            else None
-            for key in plan.before
-        }
-        return self.report(plan, after, done, status=guest.status, pending=pending, error=error)
 
     def work(self, plan: Plan, done: list[str]) -> None:
         """Step, read back, plan again, until nothing is left to do."""

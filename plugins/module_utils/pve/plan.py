@@ -117,6 +117,14 @@ class Guest:
         except Invalid:
             return str(raw)
 
+    def now(self, key: str) -> Any:
+        """What was last read, as the diff shows it."""
+        if key == "status":
+            return self.status
+        if key == "pool":
+            return (self.item or {}).get("pool")
+        return self.view(key, self.current(key)) if self.exists else None
+
     def view(self, key: str, value: Any) -> Any:
         """A value as the diff shows it: without what was left to PVE."""
         option, wanted = lxc.option(key), self.wanted.get(key, value)

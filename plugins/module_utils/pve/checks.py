@@ -1,0 +1,160 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is looked at before the first write: guests against each other, against the nodes, and what they name."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
+
+if TYPE_CHECKING:
+    from ansible_collections.onprem.cloud.plugins.module_utils.pve.engine import Fleet
+
+
+def duplicates(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
+    """One vmid, name or address for two guests: within the list, and against the guests outside it."""
+    listed = {guest.vmid for guest in fleet.guests}
+    others = [
+        Guest({"state": "present", "vmid": vmid, "hostname": item.get("name"), **item})
+        for vmid, item in fleet.items.items()
+        if vmid not in listed
+    ]
+    if any(key.startswith("net") for plan in plans for key in plan.sets):
+        list(pool.map(fleet.peek, (guest for guest in others if guest.kind is lxc.LXC)))
+    outside: dict[tuple[str, Any], Guest] = {}
+    for guest in others:
+        nets = [guest.current(key) for key in guest.config if key.startswith("net")]
+        outside.update(dict.fromkeys(claims(guest.name, nets), guest))
+    problems = []
+    inside: dict[tuple[str, Any], Guest] = {}
+    news = {id(plan.guest): plan.sets for plan in plans}
+    for guest in fleet.guests:
+        mine: list[tuple[str, Any]] = [("vmid", guest.vmid)]
+        if guest.state != "absent":
+            mine += claims(guest.name, [value for key, value in guest.wanted.items() if key.startswith("net")])
+        new = news.get(id(guest), {})
+        fresh = claims(new.get("hostname", ""), [value for key, value in new.items() if key.startswith("net")])
+        rivals = [(claim, inside[claim]) for claim in mine if claim in inside]
+        rivals += [(claim, outside[claim]) for claim in fresh if claim in outside]
+        for (what, value), rival in rivals[:1]:
+            problems.append(f"{guest}: {what} {value} is used by {rival} too, give each its own.")
+        inside.update({claim: guest for claim in mine if claim not in inside})
+    return problems
+
+
+def claims(name: str, nets: list[Any]) -> list[tuple[str, Any]]:
+    """What no two guests may share."""
+    found: list[tuple[str, Any]] = [("hostname", name.lower())] if name else []
+    for net in nets:
+        if isinstance(net, dict):
+            static = [net[key] for key in ("ip", "ip6") if "/" in net.get(key, "")]
+            found += [("address", address.partition("/")[0]) for address in static]
+            found += [("hwaddr", net[key]) for key in ("hwaddr",) if key in net]
+    return found
+
+
+def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
+    """Memory, disk and CPU against what the node has, for what this run would make worse."""
+    problems = []
+    greedy: dict[str, list[str]] = {}
+    cores = {vmid: item.get("maxcpu") or 0 for vmid, item in fleet.items.items() if not item.get("template")}
+    for plan in plans:
+        guest = plan.guest
+        node = fleet.nodes.get(guest.node, {})
+        if guest.state == "absent":
+            cores.pop(guest.vmid, None)
+            continue
+        memory = plan.sets.get("memory", 0) * 1024**2
+        if node.get("maxmem") and memory > node["maxmem"]:
+            problems.append(
+                f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.node}' has "
+                f"({node['maxmem'] // 1024**2} MiB), write less."
+            )
+        for disk, storage, size in volumes(plan):
+            total = fleet.storages.get((guest.node, storage), {}).get("maxdisk")
+            if total and size > total:
+                problems.append(
+                    f"{guest}: {disk} of {Size().format(size)} is more than storage '{storage}' on "
+                    f"node '{guest.node}' holds ({total // 1024**3}G), write less."
+                )
+        wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit") or 0
+        wanted *= int(guest.config.get("sockets", 1))
+        if wanted or not guest.exists:
+            if wanted > cores.get(guest.vmid, 0):
+                greedy.setdefault(guest.node, []).append(str(guest))
+            cores[guest.vmid] = wanted
+    places = {
+        **{vmid: item["node"] for vmid, item in fleet.items.items()},
+        **{plan.guest.vmid: plan.guest.node for plan in plans},
+    }
+    for name, guests in greedy.items():
+        physical = fleet.nodes.get(name, {}).get("maxcpu")
+        total = sum(count for vmid, count in cores.items() if places.get(vmid) == name)
+        ratio = fleet.params["cpu_overcommit"]
+        if physical and total > physical * ratio:
+            problems.append(
+                f"{', '.join(guests)}: the guests of node '{name}' would have {total:g} cores, more than {ratio:g} "
+                f"times its {physical:g} CPUs: lower cores or raise cpu_overcommit."
+            )
+    return problems
+
+
+def volumes(plan: Plan) -> list[tuple[str, str, int]]:
+    """(key, storage, bytes) of the volumes that the plan allocates or grows."""
+    found = []
+    for key, value in plan.sets.items():
+        if isinstance(value, dict) and "storage" in value and "volume" not in value:
+            found.append((key, value["storage"], value.get("size", 0)))
+    for key, size in plan.resizes.items():
+        found.append((key, plan.guest.current(key)["storage"], size))
+    return found
+
+
+def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
+    """Storages, bridges, templates and pools that the plan needs and that are not there."""
+    needs: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    problems = []
+    for plan in plans:
+        guest = plan.guest
+        for key, storage, _size in volumes(plan):
+            item = fleet.storages.get((guest.node, storage))
+            known = ", ".join(sorted(name for node, name in fleet.storages if node == guest.node))
+            if item is None:
+                problems.append(
+                    f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.node}', "
+                    f"it has {known or 'none that this user may see'}."
+                )
+            elif "rootdir" not in str(item.get("content", "rootdir")):
+                problems.append(
+                    f"{guest}: {key}: storage '{storage}' does not take container disks, add 'rootdir' "
+                    "to its content or choose another storage."
+                )
+        for key, value in plan.sets.items():
+            if key.startswith("net") and value.get("bridge"):
+                need = needs.setdefault(("bridge", f"/nodes/{guest.node}/network"), [])
+                need.append((f"{guest}: {key}", value["bridge"]))
+        if plan.steps[0].verb == "create" and ":" in (guest.params.get("ostemplate") or ""):
+            template = guest.params["ostemplate"]
+            storage = template.partition(":")[0]
+            if (guest.node, storage) in fleet.storages:
+                path = f"/nodes/{guest.node}/storage/{storage}/content"
+                needs.setdefault(("ostemplate", path), []).append((str(guest), template))
+            else:
+                problems.append(f"{guest}: ostemplate: storage '{storage}' does not exist on node '{guest.node}'.")
+        if plan.after.get("pool"):
+            needs.setdefault(("pool", "/pools"), []).append((str(guest), plan.after["pool"]))
+    filters = {"bridge": {"type": "any_bridge"}, "ostemplate": {"content": "vztmpl"}, "pool": {}}
+    keys = {"bridge": "iface", "ostemplate": "volid", "pool": "poolid"}
+    answers = pool.map(lambda need: fleet.client.get(need[1], **filters[need[0]]), needs)
+    for (kind, path), answer in zip(needs, list(answers)):
+        known = sorted(str(item[keys[kind]]) for item in answer)
+        place = f" on node '{path.split('/')[2]}'" if kind != "pool" else ""
+        for who, name in needs[kind, path]:
+            if name not in known:
+                offer = f"choose one of {', '.join(known)}" if known else "and this user may use no other"
+                problems.append(f"{who}: {kind} '{name}' does not exist{place}, {offer}.")
+    return problems
