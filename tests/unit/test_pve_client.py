@@ -76,6 +76,25 @@ def test_missing_options_are_named(missing, words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            "Couldn't authenticate user: root@pam to https://pve.example code: 401",
+            ["refuses the login", "api_password"],
+        ),
+        ("Couldn't authenticate user: missing Two Factor Authentication (TFA)", ["second factor", "API token"]),
+        ("Couldn't authenticate user: root@pam to https://pve.example code: 503", ["503", "later"]),
+    ],
+)
+def test_logins_that_fail_are_told_apart(reason, words):
+    failure = type("AuthenticationError", (Exception,), {})(reason)
+    sentence = str(client.Client({**CONNECTION, "api_password": "x"})._transport_error(failure))
+    assert sentence.startswith("pve.example:8006")
+    for word in words:
+        assert word in sentence
+
+
 class Node:
     """Answers about tasks: each ends after some polls."""
 

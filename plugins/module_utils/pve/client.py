@@ -171,7 +171,11 @@ class Client:
             return next((item for item in chain if isinstance(item, kind)), None)
 
         if type(error).__name__ == "AuthenticationError":
-            return PveError(self._unauthorized(), "authentication failure", 401)
+            if "Two Factor" in str(error):
+                return PveError(f"{self.where} asks '{self.params['api_user']}' for a second factor: use an API token.")
+            if "code: 401" in str(error):
+                return PveError(self._unauthorized(), "authentication failure", 401)
+            return Unreachable(f"{self.where} takes no logins at the moment ({error}): run again later.")
         if self.local and type(error).__name__ == "TimeoutExpired":
             return Unreachable("pvesh did not end in time: check the node, or raise task_timeout.")
         if self.local:
