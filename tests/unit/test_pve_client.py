@@ -80,11 +80,11 @@ def test_missing_options_are_named(missing, words):
     ("reason", "words"),
     [
         (
-            "Couldn't authenticate user: root@pam to https://pve.example code: 401",
+            "Couldn't authenticate user: root@pam to x code: 401",
             ["refuses the login", "api_password"],
         ),
         ("Couldn't authenticate user: missing Two Factor Authentication (TFA)", ["second factor", "API token"]),
-        ("Couldn't authenticate user: root@pam to https://pve.example code: 503", ["503", "later"]),
+        ("Couldn't authenticate user: root@pam to x code: 503", ["503", "later"]),
     ],
 )
 def test_logins_that_fail_are_told_apart(reason, words):
