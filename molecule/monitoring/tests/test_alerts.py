@@ -24,10 +24,11 @@ def rules(host) -> list[dict[str, Any]]:
     """The rules with the thresholds that the role comes with, rendered to /var/tmp/rules."""
     inventory = str(Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "inventory")
     subprocess.run(["ansible-playbook", "-i", inventory, str(SCENARIO / "render.yml")], check=True, capture_output=True)
-    rendered = host.check_output("cd /var/tmp/rules; for f in *.yml; do printf '%s\\n' --- \"topic: ${f%.yml}\"; cat $f; done")
+    show = "cd /var/tmp/rules; for f in *.yml; do printf '%s\\n' --- \"topic: ${f%.yml}\"; cat $f; done"
+    documents = yaml.safe_load_all(host.check_output(show))
     return [
         {**rule, "topic": document["topic"]}
-        for document in yaml.safe_load_all(rendered)
+        for document in documents
         for group in document["groups"]
         for rule in group["rules"]
     ]
