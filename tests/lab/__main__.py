@@ -170,10 +170,14 @@ def up(arguments: argparse.Namespace) -> int:
         return 0
     code = play(ROOT, "site.yml", INVENTORY, FOLDER, started)
     if code == 0:
-        code = play(ROOT, "playbooks/verify.yml", INVENTORY, FOLDER, started)
-    report = FOLDER / "report.txt"
-    if code == 0 and report.exists():
-        print(report.read_text())
+        report = FOLDER / "report.txt"
+        code = play(ROOT, "playbooks/verify.yml", INVENTORY, FOLDER, started, "-e", f"verify_report_file={report}")
+    if code == 0:
+        print(f"\n{report.read_text().strip()}\n")
+        print(
+            f"Stand-ins: the Proxmox VE API (https://{network[1]}:8006), and the mail relay (its mails: {FOLDER}/mail)."
+        )
+        print(f"Log in: ssh -i {key} -o UserKnownHostsFile={FOLDER}/known_hosts root@{network[10]}")
     return code
 
 
