@@ -240,6 +240,14 @@ def test_disk_that_would_shrink(run, api, refused, container):
     refused(container(rootfs="local-lvm:4"), words=["guest-100", "rootfs", "8G", "4G"])
 
 
+def test_volume_of_a_protected_container(api, run, refused, container):
+    run.fleet(container(protection=True))
+    api.requests()
+    mount = {"mp0": {"storage": "local-lvm", "size": 1, "mp": "/data"}}
+    refused(container(mp=mount), words=["guest-100", "protect", "mp0"])
+    assert run.fleet(container(mp=mount, protection=False))["changed"]
+
+
 def test_one_bad_guest_stops_all_of_them(api, run, container):
     message = run.fleet_fails(container(100), container(101, node="pve9"), container(102, memory=999999))
     assert "guest-101" in message

@@ -218,6 +218,29 @@ def test_configuration_changed_by_another_hand_meanwhile(api, run, container, co
     assert (api.config(100)["memory"], api.config(100)["swap"]) == (512, 0)
 
 
+def test_updates_carry_the_digest_of_what_was_read(api, run, container):
+    """Without it Proxmox VE would write over what another hand changed meanwhile."""
+    run.fleet(container())
+    digest = api.pve.ct(100).digest()
+    api.requests()
+    run.fleet(container(memory=512))
+    assert [write.params.get("digest") for write in api.writes()] == [digest]
+
+
+def test_power_state_that_the_listing_has_not_noticed_yet(api, run, container):
+    """The listing of the cluster is some seconds old."""
+    run.fleet(container(100, state="started"), container(101))
+    listing = api.pve.ct_resources
+
+    def old(*args):
+        return [{**item, "status": "stopped" if item["vmid"] == 100 else "running"} for item in listing(*args)]
+
+    api.pve.ct_resources = old
+    api.requests()
+    assert not run.fleet(container(100, state="started"), container(101, state="stopped"))["changed"]
+    assert api.writes() == []
+
+
 def test_vmid_taken_by_somebody_else_meanwhile(api, run, container):
     """Between the module's reading and its creating; what the other one made is not touched."""
     unused = api.pve._check_vmid_unused

@@ -288,6 +288,10 @@ class Fleet:
         guest = plan.guest
         names = guest.kind.renamed
         values = {names.get(key, key): lxc.option(key).kind.format(value) for key, value in plan.sets.items()}
+        if plan.drives and plan.sets.get("protection") is False:
+            # Whether a volume may be changed is asked of the configuration as it is stored.
+            self.client.put(f"{guest.path}/config", protection=values.pop("protection"), digest=guest.config["digest"])
+            self.read_config(guest)
         if plan.deletes:
             values["delete"] = ",".join(names.get(key, key) for key in plan.deletes)
         if "digest" in guest.config:

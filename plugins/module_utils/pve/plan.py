@@ -157,6 +157,11 @@ class Plan:
             self._pool()
             self._power()
 
+    @property
+    def drives(self) -> list[str]:
+        """The volumes whose options change."""
+        return [key for key in (*self.sets, *self.deletes) if key == "rootfs" or key.startswith("mp")]
+
     def __bool__(self) -> bool:
         return bool(self.steps)
 
@@ -227,10 +232,8 @@ class Plan:
             self.steps.append(Step("resize", f"resize {disk} to {Size().format(size)}"))
         if self.sets or self.deletes:
             self.steps.append(Step("update", "update " + ", ".join(sorted([*self.sets, *self.deletes]))))
-        if guest.current("protection") and guest.wanted.get("protection") is not False:
-            drives = [key for key in (*self.sets, *self.deletes) if key == "rootfs" or key.startswith("mp")]
-            if drives:
-                self.problem(f"it is protected, turn off protection to change {', '.join(drives)}")
+        if self.drives and guest.current("protection") and guest.wanted.get("protection") is not False:
+            self.problem(f"it is protected, turn off protection to change {', '.join(self.drives)}")
 
     def _new_volume(self, key: str, wanted: dict[str, Any]) -> None:
         volume = wanted.get("volume", "")
