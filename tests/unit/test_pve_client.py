@@ -145,3 +145,18 @@ def test_task_that_takes_too_long_is_named():
     waiting = tasks.Tasks(Node(polls=10**6), 0.2, print)
     with pytest.raises(tasks.TaskTimeout, match=r"guest 1: the task vzcreate still runs on node 'pve1'.*task_timeout"):
         waiting.wait("UPID:pve1:0:0:0:vzcreate:1:root@pam:", "guest 1")
+
+
+def test_consoles_and_backups_are_not_waited_for():
+    class Busy(Node):
+        def get(self, path: str, **params: Any) -> Any:
+            if path == "/nodes/pve1/tasks":
+                ends = {"vncproxy": "", "vzdump": "", "vzcreate": "broken", "vzstart": "OK"}
+                return [
+                    {"type": kind, "upid": f"UPID:pve1:0:0:0:{kind}:1:root@pam:{end}"} for kind, end in ends.items()
+                ]
+            return super().get(path, **params)
+
+    node = Busy(polls=2)
+    tasks.Tasks(node, 10, print).settle("pve1", "guest 1", vmid=1)
+    assert {upid.split(":")[5] for upid in node.left} == {"vzcreate", "vzstart"}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import Future, TimeoutError
@@ -11,8 +12,13 @@ from typing import Any, Callable
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError
 
-QUICKEST, SLOWEST, PATIENCE = 0.05, 2.0, 0.15
+QUICKEST, SLOWEST, PATIENCE = 0.1, 2.0, 0.2
 LAST_LINES = 12
+# What makes, changes, starts or removes a guest or a template: consoles and backups are not waited for.
+WORK = (
+    *("vzcreate", "vzclone", "vzrestore", "vzstart", "vzshutdown", "vzdestroy", "resize"),
+    *("qmstart", "qmshutdown", "qmdestroy", "download", "imgdel"),
+)
 
 
 class TaskFailed(PveError):
@@ -67,10 +73,14 @@ class Tasks:
         self._judge(watch, str(status.get("exitstatus", "unknown")), what)
 
     def settle(self, node: str, what: str, **which: Any) -> None:
-        """Wait for the tasks that are at work already: an answer that was lost may have started one."""
+        """Wait for the tasks that are at work already: an answer that was lost may have started one.
+
+        How they end does not matter, the caller looks.
+        """
         for task in self.client.get(f"/nodes/{node}/tasks", source="active", **which) or []:
-            if not task.get("status") and not task.get("endtime"):
-                self.wait(task["upid"], what)
+            if task.get("type") in WORK and not task.get("status") and not task.get("endtime"):
+                with contextlib.suppress(TaskFailed):
+                    self.wait(task["upid"], what)
 
     def _poll(self) -> None:
         while True:
