@@ -196,12 +196,13 @@ def test_a_wiped_replica_is_seeded_from_the_running_primary(primary: Host, repli
 
 
 def test_a_replica_that_stopped_at_an_error_is_left_alone(primary: Host, replica: Host) -> None:
-    sql(replica, "SET sql_log_bin = 0; INSERT INTO shop.goods VALUES (9999)")
-    sql(primary, "INSERT INTO shop.goods VALUES (9999)")
+    row = sql(primary, "SELECT MAX(id) + 100 FROM shop.goods")
+    sql(replica, f"SET sql_log_bin = 0; INSERT INTO shop.goods VALUES ({row})")
+    sql(primary, f"INSERT INTO shop.goods VALUES ({row})")
     assert eventually(lambda: status(replica, "Slave_SQL_Running") == "No", 10)
     result = converge("--limit", "replica", "--tags", "mariadb")
     assert result.returncode != 0
-    assert "Duplicate entry '9999'" in result.stdout
+    assert f"Duplicate entry '{row}'" in result.stdout
     assert status(replica, "Slave_SQL_Running") == "No"
 
 
