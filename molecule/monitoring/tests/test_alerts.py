@@ -16,7 +16,7 @@ import yaml
 testinfra_hosts = ["monitoring"]
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-CASES = yaml.safe_load((SCENARIO / "alerts.yml").read_text())
+CASES = yaml.safe_load((SCENARIO / "files" / "alerts.yml").read_text())
 
 
 @pytest.fixture(scope="module")
