@@ -10,6 +10,9 @@ from pathlib import Path
 
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+testinfra_hosts = ["machine"]
 
 INVENTORY = os.environ["MOLECULE_EPHEMERAL_DIRECTORY"] + "/inventory"
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "ca"
@@ -69,9 +72,14 @@ def test_keys_stay_where_they_were_made(host: Host) -> None:
     assert not host.run("ls /etc/onprem/tls/ca.key").succeeded
 
 
-def test_hosts_have_different_keys(host: Host) -> None:
-    key = host.check_output("openssl pkey -in /etc/onprem/tls/service.key -pubout")
-    assert key != host.check_output("openssl pkey -in /etc/onprem/tls/brief.key -pubout")
+def test_every_certificate_has_a_key_of_its_own(host: Host) -> None:
+    other = AnsibleRunner(INVENTORY).get_host("other")
+    keys = {
+        machine.check_output("openssl pkey -in /etc/onprem/tls/%s.key -pubout", name)
+        for machine in (host, other)
+        for name in ("service", "brief")
+    }
+    assert len(keys) == 4
 
 
 def test_a_key_keeps_the_owner_that_a_service_gave_it(host: Host) -> None:
