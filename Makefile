@@ -47,11 +47,7 @@ lint: setup ## Linters of Ansible, YAML and Python
 
 .PHONY: sanity
 sanity: setup ## Build the collection, install it, and run ansible-test sanity on it
-	@rm -rf .cache/collection && mkdir -p .cache/collection
-	@ansible-galaxy collection build --force --output-path .cache/collection . >/dev/null
-	@ansible-galaxy collection install --force --no-deps -p .cache/collection .cache/collection/onprem-cloud-*.tar.gz >/dev/null
-	@cd .cache/collection/ansible_collections/onprem/cloud && git init --quiet . && git add --all && \
-	  ansible-test sanity --color no --python 3.11 --skip-test pylint
+	@python tests/sanity.py
 
 .PHONY: unit
 unit: setup ## Unit and contract tests: no Docker, no network

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: secret
-author: The onprem.cloud contributors
+author: The onprem.cloud contributors (@onprem-cloud)
 version_added: 0.1.0
 short_description: A secret that is generated once per inventory
 description:
