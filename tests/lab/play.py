@@ -54,7 +54,7 @@ def play(root: Path, playbook: str, inventory: Path, folder: Path, started: floa
         spoken = time.monotonic()
         print(f"{spoken - started:6.0f} s  {what}", flush=True)
 
-    with log_path.open("w") as log:
+    with log_path.open("w", buffering=1) as log:
         while True:
             try:
                 line = lines.get(timeout=1)
