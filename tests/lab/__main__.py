@@ -50,15 +50,26 @@ def ssh_key() -> Path:
 
 def refuse_another_lab() -> None:
     """One lab to a computer: both would own the same network and the same names."""
-    found = docker(
+    owners = docker(
         "network", "ls", "--filter", f"label={machines.LABEL}", "--format", f'{{{{.Label "{machines.LABEL}"}}}}'
     )
-    others = [owner for owner in found.splitlines() if owner != str(FOLDER)]
-    if others:
+    for owner in owners.splitlines():
+        if owner == str(FOLDER):
+            continue
+        if not Path(owner).exists():
+            # Its checkout is gone, and with it every way to end it from there.
+            remove_machines()
+            continue
         raise LabError(
-            f"Another lab runs on this computer, from {Path(others[0]).parent}. Two side by side do not fit: "
-            f"end it first (make -C {Path(others[0]).parent} lab-down), or go on there."
+            f"Another lab runs on this computer, from {Path(owner).parent}. Two side by side do not fit: "
+            f"end it first (make -C {Path(owner).parent} lab-down), or go on there."
         )
+
+
+def remove_machines() -> None:
+    for ident in machines.machines():
+        machines.remove(ident)
+    docker("network", "rm", machines.NETWORK, check=False)
 
 
 def subnet() -> ipaddress.IPv4Network:
@@ -191,11 +202,9 @@ def image(_: argparse.Namespace) -> int:
 def down(_: argparse.Namespace) -> int:
     if pid := api_pid():
         os.kill(pid, signal.SIGTERM)
-    if shutil.which("docker"):
+    if machines.docker_answers():
         refuse_another_lab()
-        for ident in machines.machines():
-            machines.remove(ident)
-        docker("network", "rm", machines.NETWORK, check=False)
+        remove_machines()
     shutil.rmtree(FOLDER, ignore_errors=True)
     shutil.rmtree(SECRETS, ignore_errors=True)
     print("The lab is gone: its machines, its network, its secrets and its state.")

@@ -68,14 +68,14 @@ def apt_install(*packages: str) -> None:
 
 def ensure_docker(log: Path) -> None:
     """A Docker engine that answers: installed and started where we may, a sentence where not."""
-    if not shutil.which("dockerd") and not _docker_answers():
+    if not shutil.which("dockerd") and not docker_answers():
         if not is_root():
             raise LabError(
                 "The lab needs Docker. Install it (sudo apt-get install docker.io iptables), add yourself to the group "
                 "(sudo adduser $USER docker), log in again, and run `make lab` again. Or run it as root."
             )
         apt_install("docker.io", "iptables")
-    if _docker_answers():
+    if docker_answers():
         return
     if not is_root():
         raise LabError(
@@ -92,13 +92,13 @@ def ensure_docker(log: Path) -> None:
         with log.open("ab") as out:
             subprocess.Popen(["dockerd"], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
     for _ in range(60):
-        if _docker_answers():
+        if docker_answers():
             return
         time.sleep(0.5)
     raise LabError(f"The Docker daemon did not start; its log is {log}.")
 
 
-def _docker_answers() -> bool:
+def docker_answers() -> bool:
     return (
         bool(shutil.which("docker"))
         and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0

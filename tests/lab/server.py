@@ -180,7 +180,7 @@ class Lab(Pve):
     async def watch(self) -> None:
         """A machine that powered itself off is a stopped container."""
         while True:
-            await asyncio.sleep(2)
+            await asyncio.sleep(5)
             states = await asyncio.to_thread(machines.machines)
             for ct in self.cts:
                 exited = states.get(str(ct.vmid), {}).get("state") == "exited"
