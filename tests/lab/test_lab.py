@@ -165,8 +165,8 @@ def test_stopped_database_is_reported_by_mail_and_so_is_its_end(lab: Lab) -> Non
         began = time.monotonic()
 
         def mail(kind: str) -> bool:
-            subject = f"Subject: [{kind}] database-primary mariadb: MariadbDown"
-            return any(subject in text and "Guest:   database-primary" in text for text in lab.mails()[before:])
+            wanted = (f"Subject: [{kind}] database-primary", "Service: mariadb", "MariadbDown")
+            return any(all(words in text for words in wanted) for text in lab.mails()[before:])
 
         assert until(lambda: mail("ALERT"), 180, 1), lab.mails()[before:]
         print(f"\nthe alert's mail came after {time.monotonic() - began:.0f} s")
