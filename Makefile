@@ -61,7 +61,9 @@ image: setup
 	@python -m tests.lab image
 
 .PHONY: roles
-roles: image $(addprefix role-,$(SCENARIOS)) ## Every role in Docker: make role-redis for one
+roles: image ## Every role in Docker, two at a time: make role-redis for one
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(addprefix role-,$(SCENARIOS))
+
 role-%: image
 	@molecule test -s $*
 

@@ -182,7 +182,7 @@ def test_lab_comes_back_after_a_crash(lab: Lab) -> None:
     running = machines()
     os.kill(int((FOLDER / "api.ready").read_text()), signal.SIGKILL)
     subprocess.run(["docker", "kill", *running], check=True, capture_output=True)
-    run = lab.make("up")
+    run = lab.make("up", "--only-api")
     assert run.code == 0, run.output
     assert (FOLDER / "subnet").read_text() == subnet
     assert machines() == running
