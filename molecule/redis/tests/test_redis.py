@@ -211,6 +211,7 @@ def test_an_instance_is_stopped_and_its_data_kept(host: Host, cache: Host, tmp_p
         entry.clear()
         entry |= {"name": "frappe-queue", "state": "absent"}
 
+    assert ask(host, "frappe-queue", "SET job:1 paid") == "OK"
     result = converge(tmp_path, change=change)
     assert result.returncode == 0, result.stdout
     assert "refused" in host.run("redis-cli -h cache -p 6380 PING").stderr
