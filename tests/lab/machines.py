@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -105,29 +106,53 @@ def docker_answers() -> bool:
     )
 
 
-def ensure_image() -> bool:
-    """Build the image that machines start from, unless it is there. True if it was built."""
-    if docker("images", "-q", IMAGE):
-        return False
-    missing = [name for name in ("mmdebstrap",) if not shutil.which(name)]
-    if missing or not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
-        apt_install("mmdebstrap", "debian-archive-keyring")
-    mirror = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-    security = os.environ.get("LAB_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security")
-    argv = [
+def archives() -> list[str]:
+    """Where this computer's apt finds Debian; empty on other systems, for which mmdebstrap knows Debian's own."""
+    wanted = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(ORIGIN) $(COMPONENT) $(LABEL) $(REPO_URI)",
+        "Created-By: Packages",
+    ]
+    rows = {tuple(line.split()) for line in run(*wanted, check=False).splitlines()}
+    found = {label: uri for origin, component, label, uri in sorted(r for r in rows if len(r) == 4)
+             if (origin, component) == ("Debian", "main")}  # fmt: skip
+    if set(found) < {"Debian", "Debian-Security"}:
+        return []
+    return [f"deb {found['Debian']} {SUITE} main", f"deb {found['Debian']} {SUITE}-updates main",
+            f"deb {found['Debian-Security']} {SUITE}-security main"]  # fmt: skip
+
+
+def recipe() -> list[str]:
+    """The command that writes the machines' file system to its standard output."""
+    # Proxmox VE gives each new container its own host keys; here, a machine makes them at its first start.
+    keys = r"[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n"
+    return [
         "mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}",
         # The package lists stay: a first run in check mode finds packages without fetching anything.
         "--skip=cleanup/apt/lists",
         # Each machine makes its own host keys and machine id.
         "--customize-hook=rm -f $1/etc/ssh/ssh_host_*", "--customize-hook=: > $1/etc/machine-id",
+        "--customize-hook=mkdir $1/etc/systemd/system/ssh.service.d",
+        f"--customize-hook=printf '{keys}' > $1/etc/systemd/system/ssh.service.d/host-keys.conf",
         # Twelve machines that fetch package lists at their first boot would be all that two cores do.
         "--customize-hook=chroot $1 systemctl --quiet disable apt-daily.timer apt-daily-upgrade.timer",
         SUITE, "-",
-        f"deb {mirror} {SUITE} main", f"deb {mirror} {SUITE}-updates main", f"deb {security} {SUITE}-security main",
     ]  # fmt: skip
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as build:
+
+
+def ensure_image() -> bool:
+    """Build the image that machines start from, unless it is there as it should be. True if it was built."""
+    argv = recipe()
+    digest = hashlib.sha256("\n".join(argv).encode()).hexdigest()
+    if docker("images", "-q", "--filter", f"label={LABEL}.recipe={digest}", IMAGE):
+        return False
+    if not shutil.which("mmdebstrap") or not Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists():
+        apt_install("mmdebstrap", "debian-archive-keyring")
+    with subprocess.Popen([*argv, *archives()], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as build:
         done = subprocess.run(
-            ["docker", "import", "--change", 'CMD ["/sbin/init"]', "-", IMAGE],
+            ["docker", "import", "--change", f"LABEL {LABEL}.recipe={digest}", "-", IMAGE],
             stdin=build.stdout, capture_output=True, check=False,
         )  # fmt: skip
         words = build.stderr.read().decode(errors="replace").strip()
@@ -152,7 +177,7 @@ def create(
     ident: str, *, hostname: str, address: str | None, memory_mb: int, swap_mb: int, cores: float,
     volumes: Iterable[str], public_keys: str, owner: str,
 ) -> None:  # fmt: skip
-    """A machine, made but not started, with its host keys and root's authorized keys in place."""
+    """A machine, made but not started, with root's authorized keys in place."""
     argv = [
         "create", "--name", PREFIX + ident, "--hostname", hostname, "--label", f"{LABEL}={owner}",
         "--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/tmp:exec",
@@ -191,11 +216,9 @@ def _write(ident: str, path: str, text: str, mode: int) -> None:
 def start(ident: str) -> None:
     """Start a machine and wait until systemd has booted it and SSH can answer."""
     docker("start", PREFIX + ident)
-    docker("exec", PREFIX + ident, "ssh-keygen", "-A")
     for _ in range(150):
         state = docker("exec", PREFIX + ident, "systemctl", "is-system-running", check=False)
         if state in ("running", "degraded"):
-            docker("exec", PREFIX + ident, "systemctl", "start", "ssh")
             return
         time.sleep(0.2)
     raise LabError(f"the machine did not finish booting ({state or 'systemd does not answer'})")
