@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 testinfra_hosts = ["machine"]
@@ -36,6 +38,27 @@ def test_time_zone_and_locale_are_in_effect_after_a_login(ssh):
     assert ssh("linh", "date +%z").stdout.strip() == "+0700"
     assert ssh("linh", "locale charmap").stdout.strip() == "UTF-8"
     assert ssh("linh", "locale mon").stdout.startswith("Januar;")
+
+
+def test_mistakes_are_all_named_before_anything_is_done(playbook):
+    wrong = {
+        "base_journal_size_max": "lots",
+        "base_updates_reboot_time": "noon",
+        "base_administrators": [{"name": "Linh", "ssh_public_keys": ["ssh-ed25519 A"]}, {"name": "keyless"}],
+        "base_ca_certificates": [{"name": "two", "content": "x", "file": "y"}],
+    }
+    run = playbook("converge.yml", "-e", json.dumps(wrong))
+    assert run.returncode == 2
+    for words in ("(is 'lots')", "(is 'noon')", "administrator 'Linh'", "administrator 'keyless'", "certificate 'two'"):
+        assert words in run.stdout
+    assert "changed=0" in run.stdout
+
+
+def test_an_unknown_time_zone_is_refused(host, playbook):
+    run = playbook("converge.yml", "-e", "base_timezone=Europe/Bielefeld")
+    assert run.returncode == 2
+    assert "base_timezone 'Europe/Bielefeld' is no time zone" in run.stdout
+    assert host.file("/etc/localtime").linked_to == "/usr/share/zoneinfo/Asia/Ho_Chi_Minh"
 
 
 def test_the_companys_ca_is_trusted(host):
