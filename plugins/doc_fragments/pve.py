@@ -74,6 +74,19 @@ requirements:
   - requests (with O(api_backend=https))
 """
 
+    RESOURCE = r"""
+options:
+  state:
+    description: Whether the object is there.
+    type: str
+    choices: [present, absent]
+    default: present
+  task_timeout:
+    description: Seconds to wait for a task or for a lock of Proxmox VE.
+    type: int
+    default: 600
+"""
+
     ATTRIBUTES = r"""
 options: {}
 attributes:

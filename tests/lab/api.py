@@ -23,6 +23,8 @@ from aiohttp import web
 from fakepve import FakeCt, FakePve, PveError, TaskError, lxc
 from fakepve.server import ok
 
+from tests.lab.access import Access
+
 GIB = 1024**3
 Values = dict[str, Any]
 
@@ -586,7 +588,7 @@ class Downloads:
 # ---------------------------------------------------------------------------------------- whole
 
 
-class Pve(StrictForms, Containers, Figures, Tasks, Downloads, FakePve):
+class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Access, FakePve):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

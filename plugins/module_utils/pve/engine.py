@@ -10,7 +10,6 @@ already there is kept, and only what is missing is done.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
@@ -20,15 +19,15 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve import checks, lx
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError, Unreachable, connect
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import Tasks
-
-LOCKED = re.compile(r"is locked|can't lock file|unable to acquire lock|can't acquire lock", re.IGNORECASE)
-MISSING = re.compile(r"onfiguration file '.*' does not exist")
-STALE = re.compile(
-    r"detected modified configuration|checksum mismatch|already running|not running|already exists on node"
-    rf"|already at specified size|already a pool member|not a pool member|{MISSING.pattern}"
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
+    LOCK_PAUSE,
+    LOCKED,
+    LOST_TRIES,
+    MISSING,
+    STALE,
+    STALE_TRIES,
+    Tasks,
 )
-LOST_TRIES, STALE_TRIES, LOCK_PAUSE = 12, 5, 1.0
 
 
 class Refused(Exception):

@@ -10,6 +10,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
+    BOOL,
+    DICT,
+    FLOAT,
+    INT,
+    LIST,
+    RAW,
+    STR,
     Address,
     Boolean,
     Mac,
@@ -17,20 +24,12 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Network,
     Note,
     Number,
+    Option,
     PropertyString,
     Size,
     Text,
     Words,
 )
-
-
-class Option(NamedTuple):
-    """One option of a guest: ``spec`` for Ansible, ``kind`` and ``default`` for the comparison."""
-
-    spec: dict[str, Any]
-    kind: Any
-    default: Any = None
-    fixed: bool = False  # PVE never changes it once the guest exists
 
 
 class Kind(NamedTuple):
@@ -41,9 +40,6 @@ class Kind(NamedTuple):
     name_key: str
     renamed: dict[str, str]
 
-
-INT, FLOAT, BOOL, STR, RAW, DICT = ({"type": name} for name in ("int", "float", "bool", "str", "raw", "dict"))
-LIST = {"type": "list", "elements": "str"}
 
 NET = PropertyString(
     {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Iterable
+from typing import Any, Iterable, NamedTuple
 
 TRUE = ("1", "on", "yes", "true")
 FALSE = ("0", "off", "no", "false")
@@ -32,6 +32,22 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"valid keys are {', '.join(known)}"
+
+
+# The types that an option has in Ansible.
+INT, FLOAT, BOOL, STR, RAW, DICT = ({"type": name} for name in ("int", "float", "bool", "str", "raw", "dict"))
+LIST = {"type": "list", "elements": "str"}
+
+
+class Option(NamedTuple):
+    """One option of an object: ``spec`` for Ansible, ``kind`` and ``default`` for the comparison."""
+
+    spec: dict[str, Any]
+    kind: Any
+    default: Any = None
+    fixed: bool = False  # PVE never changes it once the object exists
+    secret: bool = False  # PVE takes it and never shows it
+    key: str = ""  # PVE's name, where it is not the option's with dashes for underscores
 
 
 class Text:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from concurrent.futures import Future, TimeoutError
@@ -19,6 +20,17 @@ WORK = (
     *("vzcreate", "vzclone", "vzrestore", "vzstart", "vzshutdown", "vzdestroy", "resize"),
     *("qmstart", "qmshutdown", "qmdestroy", "download", "imgdel"),
 )
+
+# PVE's words for what another try on fresh data may overcome: somebody else is at work, or was.
+LOCKED = re.compile(
+    r"is locked|can't lock file|unable to acquire lock|can't acquire lock|got lock request timeout", re.IGNORECASE
+)
+MISSING = re.compile(r"onfiguration file '.*' does not exist")
+STALE = re.compile(
+    r"detected modified configuration|checksum mismatch|already running|not running|already exists on node"
+    rf"|already at specified size|already a pool member|not a pool member|{MISSING.pattern}"
+)
+LOST_TRIES, STALE_TRIES, LOCK_PAUSE = 12, 5, 1.0
 
 
 class TaskFailed(PveError):

@@ -1,0 +1,311 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Any object of the API that is not a guest, from what is to what is wanted: read, compare, apply, read back.
+
+A module is a ``Table``: where the object is, what names it, and its options. What the table cannot say is a method
+of a subclass of ``Resource``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import (
+    PveError,
+    Unreachable,
+    connect,
+    connection_spec,
+)
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Option, PropertyString
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
+    LOCK_PAUSE,
+    LOCKED,
+    LOST_TRIES,
+    STALE,
+    STALE_TRIES,
+    Tasks,
+)
+
+EMPTY = (None, "", [], {})
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where an object is and what it holds."""
+
+    noun: str  # what messages call it: "storage"
+    path: str  # the collection, or the object itself if nothing names it; {node} is filled from the options
+    options: dict[str, Option]
+    id: str = ""  # the option that names the object; empty for an object that there is once
+    key: str = ""  # the API's name of the id, where it is another one
+    detail: bool = False  # the listing leaves options out, the object is read as well
+    listing: dict[str, Any] = field(default_factory=dict)  # parameters of the listing
+    lower: bool = False  # PVE keeps the id in lower case
+    required: tuple[str, ...] = ()  # what a new object needs
+    places: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # further options that are part of the path, such as the node
+    deletes: bool = True  # an update takes a list of what goes; if not, an empty value is sent
+
+
+class Resource:
+    """One object, as it is wanted and as it was last read."""
+
+    def __init__(self, module: AnsibleModule, table: Table) -> None:
+        self.module, self.table, self.params = module, table, module.params
+        self.client = connect(module)
+        self.tasks = Tasks(self.client, float(self.params["task_timeout"]), module.warn)
+        self.path = table.path.format(**self.params)
+        self.state: str = self.params.get("state", "present")
+        self.name = str(self.params[table.id]) if table.id else ""
+        if table.lower:
+            self.name = self.name.lower()
+        self.raw: dict[str, Any] | None = None  # as PVE answers it; None if it is not there
+        self.problems: list[str] = []
+        self.wanted: dict[str, Any] = {}  # canonical; None means that the option goes
+        self.sets: dict[str, Any] = {}
+        self.deletes: list[str] = []
+
+    def __str__(self) -> str:
+        return f"{self.table.noun} '{self.name}'" if self.name else self.table.noun
+
+    def problem(self, text: str) -> None:
+        self.problems.append(f"{self}: {text}" + ("" if text.endswith("?") else "."))
+
+    # ------------------------------------------------------------------------------- what the API calls things
+
+    @property
+    def key(self) -> str:
+        return self.table.key or self.table.id
+
+    @property
+    def item_path(self) -> str:
+        return f"{self.path}/{self.name}" if self.table.id else self.path
+
+    def api_key(self, option: str) -> str:
+        return self.table.options[option].key or option.replace("_", "-")
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def fetch(self) -> dict[str, Any] | None:
+        """The object as PVE has it, or None."""
+        if not self.table.id:
+            return self.client.get(self.path) or {}
+        listing = self.client.get(self.path, **self.table.listing)
+        found = next((item for item in listing if str(item.get(self.key)) == self.name), None)
+        if found is not None and self.table.detail:
+            found = {**found, **(self.client.get(self.item_path) or {})}
+        return found
+
+    def current(self, option: str) -> Any:
+        """The canonical value that PVE has now; what is not there means its default."""
+        spec = self.table.options[option]
+        raw = (self.raw or {}).get(self.api_key(option))
+        if raw is None or (isinstance(raw, str) and not raw.strip()):
+            return spec.default
+        try:
+            return spec.kind.parse(raw)
+        except Invalid:
+            return raw
+
+    # ------------------------------------------------------------------------------------------------ planning
+
+    def parse(self) -> None:
+        """Bring the options that were given into canonical form."""
+        for name, spec in self.table.options.items():
+            value = self.params.get(name)
+            if value is None:
+                continue
+            try:
+                parsed = None if value in EMPTY else spec.kind.parse(value)
+                if isinstance(spec.kind, PropertyString) and parsed:
+                    spec.kind.check(parsed)
+            except Invalid as error:
+                self.problem(f"{name}: {error}")
+                continue
+            self.wanted[name] = None if parsed in EMPTY else parsed
+            if self.wanted[name] is None and (spec.fixed or name in self.table.required):
+                self.problem(f"{name} is empty, give it a value or leave it out")
+
+    def compare(self) -> None:
+        """What has to be set and deleted to get from what is to what is wanted."""
+        self.sets, self.deletes = {}, []
+        for name, value in self.wanted.items():
+            spec = self.table.options[name]
+            if spec.secret:
+                if value is not None and (self.raw is None or self.params.get("update_password") == "always"):
+                    self.sets[name] = value
+                continue
+            current = self.current(name) if self.raw is not None else spec.default
+            if value is None:
+                if current != spec.default:
+                    self.deletes.append(name)
+                continue
+            if isinstance(spec.kind, PropertyString) and isinstance(current, dict):
+                value = spec.kind.complete(value, current)
+            if self.raw is not None and value == current:
+                continue
+            if self.raw is not None and spec.fixed:
+                self.problem(
+                    f"{name} is '{self.view(name, current)}' and cannot be changed to '{self.view(name, value)}': "
+                    "remove it (state absent) and create it anew, or choose another name"
+                )
+                continue
+            self.sets[name] = value
+
+    def validate(self) -> None:
+        """What a module checks before the first write; it calls problem()."""
+
+    def plan(self) -> str:
+        """What is to be done: 'create', 'update', 'delete' or nothing. Raises PveError for what cannot be."""
+        if self.state == "absent":
+            return "delete" if self.raw is not None else ""
+        self.compare()
+        if self.raw is None:
+            for name in self.table.required:
+                if self.wanted.get(name) is None:
+                    self.problem(f"{name} is missing, a new {self.table.noun} needs it")
+        self.validate()
+        if self.problems:
+            raise PveError("\n".join(dict.fromkeys(self.problems)))
+        if self.raw is None:
+            return "create"
+        return "update" if self.sets or self.deletes else ""
+
+    def view(self, name: str, value: Any) -> Any:
+        """A value as the diff shows it; what was left to PVE is not shown."""
+        spec, wanted = self.table.options[name], self.wanted.get(name)
+        if value in EMPTY:
+            return None
+        if spec.secret:
+            return "(hidden)"
+        if isinstance(spec.kind, PropertyString) and isinstance(value, dict):
+            return spec.kind.show(spec.kind.visible(value, wanted if isinstance(wanted, dict) else value))
+        return value
+
+    def shown(self, names: list[str]) -> dict[str, Any]:
+        """The options as they were last read, for the diff."""
+        if self.raw is None:
+            return {}
+        views = {name: self.view(name, self.current(name)) for name in names if not self.table.options[name].secret}
+        return {name: value for name, value in views.items() if value is not None}
+
+    def predicted(self, action: str, before: dict[str, Any]) -> dict[str, Any]:
+        """What the diff will show afterwards."""
+        if action == "delete":
+            return {}
+        after = {name: self.view(name, value) for name, value in self.sets.items()}
+        gone = {name: self.view(name, self.table.options[name].default) for name in self.deletes}
+        return {name: value for name, value in {**before, **after, **gone}.items() if value is not None}
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def values(self, names: dict[str, Any]) -> dict[str, Any]:
+        """Options as the API takes them."""
+        return {self.api_key(name): self.table.options[name].kind.format(value) for name, value in names.items()}
+
+    def create(self) -> Any:
+        return self.client.post(self.path, **{self.key: self.name, **self.values(self.sets)})
+
+    def update(self) -> Any:
+        values = self.values(self.sets)
+        if not self.table.deletes:
+            return self.client.put(self.item_path, **values, **{self.api_key(name): "" for name in self.deletes})
+        if self.deletes:
+            values["delete"] = ",".join(self.api_key(name) for name in self.deletes)
+        if (self.raw or {}).get("digest"):
+            values["digest"] = self.raw["digest"]
+        return self.client.put(self.item_path, **values)
+
+    def delete(self) -> Any:
+        return self.client.delete(self.item_path)
+
+    def apply(self, action: str) -> None:
+        """Write, read back and plan again, until nothing is left to do."""
+        deadline = time.monotonic() + self.tasks.timeout
+        lost = stale = 0
+        written = None
+        while action:
+            attempt = (action, dict(self.sets), list(self.deletes))
+            secrets = [name for name in self.sets if self.table.options[name].secret]
+            if attempt == written:
+                raise PveError(
+                    f"{self}: PVE accepted the change and reads back another value: {self.shown([*self.sets])}."
+                )
+            try:
+                self.tasks.wait(getattr(self, action)(), f"{self}: {action}")
+                written = attempt
+                for name in secrets:  # cannot be read back
+                    self.wanted.pop(name)
+            except Unreachable:
+                lost += 1
+                if lost > LOST_TRIES:
+                    raise
+                time.sleep(min(0.1 * lost, 2))
+            except PveError as error:
+                if LOCKED.search(error.text) and time.monotonic() < deadline:
+                    time.sleep(LOCK_PAUSE)
+                elif STALE.search(error.text) and stale < STALE_TRIES:
+                    stale += 1
+                else:
+                    raise
+            self.raw = self.fetch()
+            self.problems.clear()
+            action = self.plan()
+
+    # ------------------------------------------------------------------------------------------------- running
+
+    def facts(self) -> dict[str, Any]:
+        """What the module returns of the object, besides what it did; no secrets."""
+        secret = {self.api_key(name) for name, spec in self.table.options.items() if spec.secret}
+        return {key: value for key, value in (self.raw or {}).items() if key not in secret}
+
+    def run(self) -> dict[str, Any]:
+        """Everything, in order; nothing is written if anything is wrong."""
+        self.parse()
+        if self.problems:
+            raise PveError("\n".join(self.problems))
+        self.raw = self.fetch()
+        action = self.plan()
+        names = list(self.table.options) if action == "delete" else sorted({*self.sets, *self.deletes})
+        before = self.shown(names)
+        after = self.predicted(action, before)
+        if action and not self.module.check_mode:
+            self.apply(action)
+            hidden = {name: value for name, value in after.items() if self.table.options[name].secret}
+            after = {**self.shown(names), **hidden}
+        result = {"changed": bool(action), "action": action or "none", self.result_name: self.facts()}
+        return {**result, "diff": {"before": before, "after": after}}
+
+    @property
+    def result_name(self) -> str:
+        return self.table.noun.replace(" ", "_").replace("-", "_")
+
+
+def argument_spec(table: Table) -> dict[str, Any]:
+    """The Ansible options of a table, connection included."""
+    spec: dict[str, Any] = {**connection_spec(), "task_timeout": {"type": "int", "default": 600}, **table.places}
+    if table.id:
+        spec[table.id] = {"type": "str", "required": True}
+        spec["state"] = {"type": "str", "choices": ["present", "absent"], "default": "present"}
+    spec.update({name: dict(option.spec) for name, option in table.options.items()})
+    if any(option.secret for option in table.options.values()):
+        spec["update_password"] = {
+            "type": "str",
+            "choices": ["always", "on_create"],
+            "default": "on_create",
+            "no_log": False,
+        }
+    return spec
+
+
+def run(module: AnsibleModule, table: Table, kind: type[Resource] = Resource) -> None:
+    """A module's work, from its options to its result."""
+    try:
+        result = kind(module, table).run()
+    except PveError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
