@@ -207,6 +207,31 @@ class Words:
         return self.joiner.join(value)
 
 
+class Items:
+    """A list whose items may hold anything; the API takes it as a parameter that is repeated."""
+
+    def parse(self, value: Any) -> list[str]:
+        return [str(item) for item in (value if isinstance(value, (list, tuple)) else [value]) if item != ""]
+
+    def format(self, value: list[str]) -> list[str]:
+        return value
+
+
+class ArraySet:
+    """A set of values that PVE takes as an array; each is of one kind, their order means nothing."""
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+
+    def parse(self, value: Any) -> list[Any]:
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        parsed = {str(self.kind.format(item)): item for item in map(self.kind.parse, parts) if item not in ("", {})}
+        return [parsed[key] for key in sorted(parsed)]
+
+    def format(self, value: list[Any]) -> list[Any]:
+        return [self.kind.format(item) for item in value]
+
+
 class PropertyString:
     """A value such as ``name=eth0,bridge=vmbr0``, given as PVE's string or as a dict.
 
@@ -280,6 +305,21 @@ class PropertyString:
 
     def show(self, value: dict[str, Any]) -> str:
         return self.format(value)
+
+
+class Retention(PropertyString):
+    """How many backups are kept. A zero is the same as no such key, and nothing but zeros keeps all."""
+
+    def __init__(self) -> None:
+        kept = {f"keep-{span}": Number() for span in ("last", "hourly", "daily", "weekly", "monthly", "yearly")}
+        super().__init__({"keep-all": Boolean(), **kept})
+
+    def parse(self, value: Any) -> dict[str, Any]:
+        written = super().parse(value)
+        parsed = {key: item for key, item in written.items() if item}
+        if "keep-all" in parsed and len(parsed) > 1:
+            raise Invalid("'keep-all' keeps every backup, leave it out or leave the other keys out")
+        return parsed or ({"keep-all": True} if written else {})
 
 
 class Mount(PropertyString):

@@ -49,6 +49,7 @@ class Table:
         default_factory=dict
     )  # further options that are part of the path, such as the node
     deletes: bool = True  # an update takes a list of what goes; if not, an empty value is sent
+    delete_array: bool = False  # that list is an array of the API, not a text with commas
 
 
 class Resource:
@@ -87,6 +88,10 @@ class Resource:
 
     def api_key(self, option: str) -> str:
         return self.table.options[option].key or option.replace("_", "-")
+
+    def is_fixed(self, option: str) -> bool:
+        """Whether PVE never changes the option once the object exists."""
+        return self.table.options[option].fixed
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -148,7 +153,7 @@ class Resource:
                 value = spec.kind.complete(value, current)
             if self.raw is not None and value == current:
                 continue
-            if self.raw is not None and spec.fixed:
+            if self.raw is not None and self.is_fixed(name):
                 self.problem(
                     f"{name} is '{self.view(name, current)}' and cannot be changed to '{self.view(name, value)}': "
                     "remove it (state absent) and create it anew, or choose another name"
@@ -215,7 +220,8 @@ class Resource:
         if not self.table.deletes:
             return self.client.put(self.item_path, **values, **{self.api_key(name): "" for name in self.deletes})
         if self.deletes:
-            values["delete"] = ",".join(self.api_key(name) for name in self.deletes)
+            gone = [self.api_key(name) for name in self.deletes]
+            values["delete"] = gone if self.table.delete_array else ",".join(gone)
         if (self.raw or {}).get("digest"):
             values["digest"] = self.raw["digest"]
         return self.client.put(self.item_path, **values)
