@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from importlib import import_module
-from typing import Any, Iterator
+from typing import Any, Dict, Iterator
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
@@ -72,6 +72,15 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
             seen.append(item)
             yield item
             queue += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+
+
+class Arguments(Dict[str, Any]):
+    """Parameters for pvesh, which takes an array as the same option several times."""
+
+    def items(self) -> Any:
+        return [
+            (key, item) for key, value in super().items() for item in (value if isinstance(value, list) else [value])
+        ]
 
 
 class Client:
@@ -144,7 +153,7 @@ class Client:
 
     def _request(self, method: str, path: str, values: dict[str, Any]) -> Any:
         values = {key: int(value) if isinstance(value, bool) else value for key, value in values.items()}
-        place = {"params" if method in ("GET", "DELETE") else "data": values}
+        place = {"params" if method in ("GET", "DELETE") else "data": Arguments(values) if self.local else values}
         try:
             session = self._session()
             response = session.request(method, self.backend.get_base_url() + path, **place)
