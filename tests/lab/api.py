@@ -24,6 +24,7 @@ from fakepve import FakeCt, FakePve, PveError, TaskError, lxc
 from fakepve.server import ok
 
 from tests.lab.access import Access
+from tests.lab.cluster import Cluster
 
 GIB = 1024**3
 Values = dict[str, Any]
@@ -588,7 +589,7 @@ class Downloads:
 # ---------------------------------------------------------------------------------------- whole
 
 
-class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Access, FakePve):
+class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Access, Cluster, FakePve):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

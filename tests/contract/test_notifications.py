@@ -1,0 +1,248 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where notifications go, and which of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from tests.contract.life import Life, lives, nothing, whole_life
+from tests.lab.cluster import ENDPOINTS
+
+ENDPOINT = "pve_notification_endpoint"
+SECRET = "correct-horse-battery-staple"
+OTHER = "another-horse-and-its-staple"
+SMTP = {
+    "name": "office",
+    "type": "smtp",
+    "server": "mail.example.com",
+    "from_address": "pve@example.com",
+    "mailto": ["ops@example.com"],
+    "username": "pve",
+    "password": SECRET,
+}
+WEBHOOK = {
+    "name": "chat",
+    "type": "webhook",
+    "method": "post",
+    "url": "https://chat.example.com/{{ title }}",
+    "header": {"Content-Type": "application/json", "X-Key": "{{ secrets.key }}"},
+    "body": '{"text": "{{ title }}"}',
+    "secret": {"key": SECRET},
+}
+GOTIFY = {"name": "phone", "type": "gotify", "server": "https://gotify.example.com", "token": SECRET}
+
+
+@lives(
+    Life(
+        ENDPOINT,
+        {"name": "local-mail"},
+        {
+            "type": "sendmail",
+            "mailto": ["ops@example.com", "boss@example.com"],
+            "mailto_user": ["root@pam"],
+            "comment": "on the node",
+        },
+        {
+            "mailto": ["ops@example.com"],
+            "mailto_user": ["root@pam", "ada@pve"],
+            "comment": "elsewhere",
+            "disable": True,
+            "from_address": "pve@example.com",
+            "author": "The cluster",
+        },
+        spellings=[
+            {"mailto": ["boss@example.com", "ops@example.com", "ops@example.com"]},
+            {"mailto": "ops@example.com,boss@example.com"},
+            {"disable": False},
+            {"type": None},
+            {"comment": " on the node "},
+        ],
+        removed=["comment", "from_address", "author", "mailto_user"],
+    ),
+    Life(
+        ENDPOINT,
+        {"name": "office"},
+        {**SMTP, "port": 2525},
+        {
+            "server": "192.0.2.25",
+            "from_address": "cluster@example.com",
+            "mailto": ["ops@example.com", "boss@example.com"],
+            "port": 26,
+            "mode": "starttls",
+            "comment": "through the office",
+            "author": "The cluster",
+        },
+        spellings=[{"mode": "tls"}, {"port": "2525"}, {"password": OTHER}],
+        removed=["comment", "author"],
+    ),
+    Life(
+        ENDPOINT,
+        {"name": "phone"},
+        GOTIFY,
+        {"server": "https://192.0.2.26", "comment": "on call", "disable": True},
+        spellings=[{"token": OTHER}, {"comment": ""}],
+        removed=["comment"],
+    ),
+    Life(
+        ENDPOINT,
+        {"name": "chat"},
+        WEBHOOK,
+        {
+            "url": "https://192.0.2.27/hook",
+            "method": "put",
+            "header": {"Content-Type": "text/plain", "X-Key": "{{ secrets.key }}"},
+            "body": "{{ title }}",
+            "secret": {"key": SECRET, "user": OTHER},
+            "comment": "the team",
+            "disable": True,
+        },
+        spellings=[
+            {"header": {"X-Key": "{{ secrets.key }}", "Content-Type": "application/json"}},
+            {"secret": {"key": OTHER}},
+        ],
+        removed=["comment", "header", "body", "secret"],
+    ),
+)
+def test_whole_life(run, life):
+    whole_life(run, life)
+
+
+def endpoints(run, kind):
+    return run.api.pve.area(f"{ENDPOINTS}/{kind}")
+
+
+def hidden(run, *results):
+    """No secret in what a module says, neither as it was given nor as the API takes it."""
+    for secret in (SECRET, OTHER):
+        for text in (secret, base64.b64encode(secret.encode()).decode()):
+            assert text not in run.output
+            assert text not in json.dumps(results)
+
+
+@pytest.mark.parametrize(
+    ("given", "secret", "kind", "key"),
+    [(SMTP, "password", "smtp", "password"), (GOTIFY, "token", "gotify", "token")],
+    ids=["password", "token"],
+)
+def test_a_secret_is_written_at_first_and_when_asked_for(run, given, secret, kind, key):
+    results = [run(ENDPOINT, given), run(ENDPOINT, {**given, secret: OTHER})]
+    assert not results[1]["changed"]
+    assert endpoints(run, kind)[given["name"]][key] == SECRET
+    always = {**given, secret: OTHER, "update_password": "always"}
+    results += [run(ENDPOINT, always, check=True), run(ENDPOINT, always)]
+    assert results[2]["changed"]
+    assert results[2]["diff"] == results[3]["diff"]
+    assert endpoints(run, kind)[given["name"]][key] == OTHER
+    hidden(run, *results)
+
+
+def test_secrets_of_a_webhook(run):
+    results = [run(ENDPOINT, WEBHOOK)]
+    encoded = base64.b64encode(SECRET.encode()).decode()
+    assert endpoints(run, "webhook")["chat"]["secret"] == [f"name=key,value={encoded}"]
+    always = {**WEBHOOK, "secret": {"key": OTHER}, "update_password": "always"}
+    results += [run(ENDPOINT, always, check=True), run(ENDPOINT, always)]
+    assert results[1]["changed"]
+    assert results[1]["diff"] == results[2]["diff"]
+    encoded = base64.b64encode(OTHER.encode()).decode()
+    assert endpoints(run, "webhook")["chat"]["secret"] == [f"name=key,value={encoded}"]
+    results.append(run(ENDPOINT, {**WEBHOOK, "secret": {"other": SECRET}}))
+    assert results[3]["diff"] == {"before": {"secret": ["key"]}, "after": {"secret": ["other"]}}
+    hidden(run, *results)
+
+
+def test_a_removed_username_takes_its_password_along(run):
+    run(ENDPOINT, SMTP)
+    assert run(ENDPOINT, {"name": "office", "username": ""})["changed"]
+    assert "password" not in endpoints(run, "smtp")["office"]
+    assert not run(ENDPOINT, {"name": "office", "username": ""})["changed"]
+
+
+def test_what_another_hand_changed_comes_back(run):
+    run(ENDPOINT, WEBHOOK)
+    endpoints(run, "webhook")["chat"].update(method="get", header=[], secret=[])
+    assert run(ENDPOINT, WEBHOOK)["diff"]["before"] == {"method": "get"}
+    assert not run(ENDPOINT, WEBHOOK)["changed"]
+    assert endpoints(run, "webhook")["chat"]["secret"] != []
+
+
+def test_a_conflict_is_planned_again_on_fresh_data(run, monkeypatch):
+    run(ENDPOINT, SMTP)
+    update, calls = type(run.api.pve).record_update, []
+
+    def another_was_quicker(self, area, ident, values):
+        if not calls:
+            endpoints(run, "smtp")["office"]["comment"] = "theirs"
+        calls.append(values)
+        return update(self, area, ident, values)
+
+    monkeypatch.setattr(type(run.api.pve), "record_update", another_was_quicker)
+    run(ENDPOINT, {"name": "office", "port": 26})
+    assert len(calls) == 2
+    assert endpoints(run, "smtp")["office"]["port"] == 26
+    assert endpoints(run, "smtp")["office"]["comment"] == "theirs"
+
+
+def test_the_built_in_target_comes_back_as_it_was(run):
+    root = {"name": "mail-to-root"}
+    nothing(run, Life(ENDPOINT, root, {}, {}), {}, state="absent")
+    assert run(ENDPOINT, {**root, "disable": True, "comment": "quiet"})["notification_endpoint"]["disable"] == 1
+    predicted = run(ENDPOINT, {**root, "state": "absent"}, check=True)
+    real = run(ENDPOINT, {**root, "state": "absent"})
+    assert real["changed"]
+    assert predicted["diff"] == real["diff"]
+    assert real["notification_endpoint"]["origin"] == "builtin"
+    assert not run(ENDPOINT, {**root, "state": "absent"})["changed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "new"}, ["'new'", "type is missing", "sendmail, smtp, gotify, webhook"]),
+        ({"name": "new", "type": "smtp", "mailto": ["a@b.c"]}, ["server is missing", "from_address is missing"]),
+        ({"name": "new", "type": "gotify", "server": "http://x"}, ["token is missing", "'gotify'"]),
+        ({"name": "new", "type": "webhook"}, ["url is missing", "method is missing"]),
+        ({"name": "new", "type": "sendmail"}, ["nobody would get a mail", "mailto or mailto_user"]),
+        (
+            {"name": "new", "type": "sendmail", "mailto": ["a@b.c"], "token": "abcdef"},
+            ["token does not belong", "gotify"],
+        ),
+        ({"name": "mail-to-root", "type": "smtp"}, ["'mail-to-root'", "'sendmail'", "cannot be changed to 'smtp'"]),
+        ({"name": "mail-to-root", "mailto_user": []}, ["nobody would get a mail"]),
+        ({"name": "office", "server": ""}, ["server is empty"]),
+        ({"name": "office", "password": ""}, ["password is empty", "username"]),
+        ({"name": "office", "port": 70000}, ["port", "70000", "65535"]),
+    ],
+    ids=lambda given: given["name"] if isinstance(given, dict) else "",
+)
+def test_bad_input_is_refused_before_anything_is_written(run, given, words):
+    run(ENDPOINT, SMTP)
+    run.api.requests()
+    message = run.fails(ENDPOINT, given)
+    assert [word for word in words if word not in message] == []
+    assert run.api.writes() == []
+
+
+PVESH = """#!/bin/sh
+calls="$(dirname "$0")/calls"
+echo "$@" >> "$calls"
+case "$1 $2" in
+  "get /cluster/notifications/targets")
+    if grep -q ^create "$calls"; then echo '[{"name":"new","type":"sendmail"}]'; else echo '[]'; fi ;;
+  "get /cluster/notifications/endpoints/sendmail/new") echo '{"name":"new","mailto":["a@b.c","d@e.f"]}' ;;
+esac
+"""
+
+
+def test_pvesh_gets_a_list_item_by_item(run, tmp_path, monkeypatch):
+    program = tmp_path / "pvesh"
+    program.write_text(PVESH)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    given = {"api_backend": "local", "name": "new", "type": "sendmail", "mailto": ["d@e.f", "a@b.c"]}
+    assert run(ENDPOINT, given)["changed"]
+    assert "-mailto a@b.c -mailto d@e.f" in (tmp_path / "calls").read_text()
