@@ -8,6 +8,7 @@ of a subclass of ``Resource``.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,7 @@ class Table:
         default_factory=dict
     )  # further options that are part of the path, such as the node
     deletes: bool = True  # an update takes a list of what goes; if not, an empty value is sent
+    missing: str = ""  # PVE's words (a regular expression) for no such object; with them it is read alone, not listed
     delete_array: bool = False  # that list is an array of the API, not a text with commas
 
 
@@ -99,16 +101,23 @@ class Resource:
         """The object as PVE has it, or None."""
         if not self.table.id:
             return self.client.get(self.path) or {}
+        if self.table.missing:
+            try:
+                return self.client.get(self.item_path) or {}
+            except PveError as error:
+                if not re.search(self.table.missing, error.text):
+                    raise
+                return None
         listing = self.client.get(self.path, **self.table.listing)
         found = next((item for item in listing if str(item.get(self.key)) == self.name), None)
         if found is not None and self.table.detail:
             found = {**found, **(self.client.get(self.item_path) or {})}
         return found
 
-    def current(self, option: str) -> Any:
-        """The canonical value that PVE has now; what is not there means its default."""
+    def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
+        """The canonical value that PVE has now, or has in another answer; what is not there means its default."""
         spec = self.table.options[option]
-        raw = (self.raw or {}).get(self.api_key(option))
+        raw = ((self.raw or {}) if answer is None else answer).get(self.api_key(option))
         if raw is None or (isinstance(raw, str) and not raw.strip()):
             return spec.default
         try:
