@@ -10,9 +10,9 @@ import json
 import pytest
 
 from tests.contract.life import Life, lives, nothing, whole_life
-from tests.lab.cluster import ENDPOINTS
+from tests.lab.cluster import ENDPOINTS, MATCHERS
 
-ENDPOINT = "pve_notification_endpoint"
+ENDPOINT, MATCHER = "pve_notification_endpoint", "pve_notification_matcher"
 SECRET = "correct-horse-battery-staple"
 OTHER = "another-horse-and-its-staple"
 SMTP = {
@@ -106,6 +106,43 @@ GOTIFY = {"name": "phone", "type": "gotify", "server": "https://gotify.example.c
         ],
         removed=["comment", "header", "body", "secret"],
     ),
+    Life(
+        MATCHER,
+        {"name": "backups"},
+        {
+            "target": ["mail-to-root"],
+            "comment": "failed backups",
+            "match_severity": ["error, warning", "info"],
+            "match_field": ["exact:type=vzdump,replication", "regex:hostname=^pve.*$"],
+            "match_calendar": ["mon..fri 8-17", "sat 10-12"],
+        },
+        {
+            "comment": "all backups",
+            "disable": True,
+            "target": [],
+            "mode": "any",
+            "invert_match": True,
+            "match_field": ["exact:type=vzdump"],
+            "match_severity": ["info,notice"],
+            "match_calendar": ["sun 8-17"],
+        },
+        spellings=[
+            {"match_severity": ["info", "warning,error"]},
+            {"match_field": ["regex:hostname=^pve.*$", "exact:type=replication, vzdump"]},
+            {"match_calendar": ["sat  10-12", "mon..fri  8-17"]},
+            {"mode": "all"},
+            {"disable": False, "invert_match": False},
+        ],
+        removed=["comment", "target", "match_field", "match_severity", "match_calendar"],
+    ),
+    Life(
+        MATCHER,
+        {"name": "default-matcher"},
+        {"comment": "the cluster's mail", "match_severity": "error,warning"},
+        {"disable": True, "mode": "any", "target": []},
+        spellings=[{"match_severity": ["warning,error"]}],
+        removed=["comment", "match_severity"],
+    ),
 )
 def test_whole_life(run, life):
     whole_life(run, life)
@@ -197,6 +234,60 @@ def test_the_built_in_target_comes_back_as_it_was(run):
     assert predicted["diff"] == real["diff"]
     assert real["notification_endpoint"]["origin"] == "builtin"
     assert not run(ENDPOINT, {**root, "state": "absent"})["changed"]
+
+
+def test_a_text_of_severities_is_one_condition(run):
+    """Two conditions would have to hold both, and no notification has two severities."""
+    run(MATCHER, {"name": "bad", "match_severity": "warning,error", "match_field": "exact:type=vzdump,replication"})
+    stored = run.api.pve.area(MATCHERS)["bad"]
+    assert stored["match-severity"] == ["error,warning"]
+    assert stored["match-field"] == ["exact:type=replication,vzdump"]
+
+
+def test_the_built_in_matcher_comes_back_as_it_was(run):
+    matcher = {"name": "default-matcher"}
+    nothing(run, Life(MATCHER, matcher, {}, {}), {}, state="absent")
+    run(MATCHER, {**matcher, "disable": True, "target": [], "match_field": "exact:type=vzdump"})
+    predicted = run(MATCHER, {**matcher, "state": "absent"}, check=True)
+    real = run(MATCHER, {**matcher, "state": "absent"})
+    assert real["changed"]
+    assert predicted["diff"] == real["diff"]
+    assert real["notification_matcher"]["origin"] == "builtin"
+    assert not run(MATCHER, {**matcher, "state": "absent"})["changed"]
+
+
+def test_a_target_in_use_stays_and_says_who_uses_it(run):
+    run(ENDPOINT, GOTIFY)
+    run(MATCHER, {"name": "night", "target": ["phone"]})
+    assert "cannot delete 'phone', referenced by: night" in run.fails(ENDPOINT, {"name": "phone", "state": "absent"})
+    run(MATCHER, {"name": "night", "state": "absent"})
+    assert run(ENDPOINT, {"name": "phone", "state": "absent"})["changed"]
+
+
+def test_what_another_hand_did_to_a_matcher_is_undone(run):
+    given = {"name": "night", "target": ["mail-to-root"], "match_severity": ["error"]}
+    run(MATCHER, given)
+    run.api.pve.area(MATCHERS)["night"].update({"match-severity": ["info"], "mode": "any"})
+    assert run(MATCHER, given)["diff"] == {
+        "before": {"match_severity": ["info"]},
+        "after": {"match_severity": ["error"]},
+    }
+    assert run.api.pve.area(MATCHERS)["night"]["mode"] == "any"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"match_severity": "errors"}, ["match_severity", "'errors'", "info, notice, warning, error, unknown"]),
+        ({"match_field": ["type=vzdump"]}, ["match_field", "'type=vzdump'", "exact:FIELD=VALUE"]),
+        ({"target": ["nobody"]}, ["endpoint 'nobody' does not exist"]),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+)
+def test_a_matcher_that_cannot_be_is_not_made(run, given, words):
+    message = run.fails(MATCHER, {"name": "night", **given})
+    assert [word for word in words if word not in message] == []
+    assert "night" not in run.api.pve.area(MATCHERS)
 
 
 @pytest.mark.parametrize(
