@@ -17,6 +17,7 @@ from tests.lab.records import CHANGED, Area, Records, Values
 NOTIFICATIONS = "/cluster/notifications"
 ENDPOINTS = f"{NOTIFICATIONS}/endpoints"
 MATCHERS = f"{NOTIFICATIONS}/matchers"
+METRICS = "/cluster/metrics/server"
 ENDPOINT_TYPES = ("gotify", "sendmail", "smtp", "webhook")
 SEVERITIES = ("info", "notice", "warning", "error", "unknown")
 # What is there from the start, and comes back when it is deleted.
@@ -59,6 +60,17 @@ class Cluster(Records):
         Area(MATCHERS, "name", missing=(404, "matcher '{id}' not found")),
     )
 
+    areas_metrics = (
+        Area(
+            METRICS,
+            "id",
+            missing=(500, "status server entry '{id}' does not exist"),
+            taken="Metric server '{id}' already exists",
+            shown=without_secrets,
+            listed=lambda values: {key: values[key] for key in ("disable", "port", "server", "type") if key in values},
+        ),
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for collection, objects in BUILTIN.items():
@@ -66,7 +78,10 @@ class Cluster(Records):
                 self.area(collection)[name] = {**values, "origin": "builtin"}
 
     def _routes_cluster_objects(self) -> list[tuple[str, str, Callable[..., Any]]]:
-        return [("GET", f"{NOTIFICATIONS}/targets", self._notification_targets)]
+        return [
+            ("GET", f"{NOTIFICATIONS}/targets", self._notification_targets),
+            ("POST", f"{METRICS}/{{id}}", self._metric_create),
+        ]
 
     # -------------------------------------------------------------------------------------- notifications
 
@@ -134,3 +149,14 @@ class Cluster(Records):
         super().record_delete(area, ident)
         if ident in BUILTIN.get(area.collection, {}):
             self.area(area.collection)[ident] = {**BUILTIN[area.collection][ident], "origin": "builtin"}
+
+    # --------------------------------------------------------------------------------------------- metrics
+
+    async def _metric_create(self, v: Values, user: str) -> None:
+        self.record_create(self.areas_metrics[0], v["id"], v)
+
+    def record_read(self, area: Area, ident: str) -> Values:
+        read = super().record_read(area, ident)
+        if area.collection != METRICS:
+            return read
+        return {key: value for key, value in read.items() if key not in ("id", "digest")}
