@@ -90,7 +90,8 @@ options:
     type: int
   otel_headers:
     description: Headers of the request, as a dictionary of names and values or as Proxmox VE has it (JSON in base64).
-      All of them, an empty dictionary removes them. They often hold a token, so they are not shown. For V(opentelemetry).
+      All of them, an empty dictionary removes them. They often hold a token, so they are not shown. For
+      V(opentelemetry).
     type: raw
   otel_resource_attributes:
     description: Attributes that go with every metric, as a dictionary or as Proxmox VE has it (JSON in base64). All of

@@ -133,7 +133,7 @@ class Client:
             self.threads.session = self._connect().get_session()
         return self.threads.session
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, path: str, /, **params: Any) -> Any:
         for attempt in range(1, READ_TRIES + 1):
             try:
                 return self._request("GET", path, params)
@@ -142,13 +142,13 @@ class Client:
                     raise
                 time.sleep(0.1 * 2**attempt if attempt > 1 else 0)
 
-    def post(self, path: str, **data: Any) -> Any:
+    def post(self, path: str, /, **data: Any) -> Any:
         return self._request("POST", path, data)
 
-    def put(self, path: str, **data: Any) -> Any:
+    def put(self, path: str, /, **data: Any) -> Any:
         return self._request("PUT", path, data)
 
-    def delete(self, path: str, **params: Any) -> Any:
+    def delete(self, path: str, /, **params: Any) -> Any:
         return self._request("DELETE", path, params)
 
     def _request(self, method: str, path: str, values: dict[str, Any]) -> Any:
