@@ -48,8 +48,9 @@ class Written(NamedTuple):
 
 
 def matcher(table: Any) -> re.Pattern[str]:
-    path = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(table.path))
-    return re.compile(f"({path})(?:/(.+))?" if table.id else f"({path})")
+    """The paths of a table, with the id of an object or the position of an item of a list behind it."""
+    paths = "|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) for path in (table.path, *table.elsewhere))
+    return re.compile(f"({paths})(?:/(.+))?" if table.id else f"({paths})(?:/\\d+)?")
 
 
 def written(name: str, table: Any, entries: list[dict[str, Any]]) -> Iterator[Written]:

@@ -49,6 +49,7 @@ class Table:
     places: dict[str, dict[str, Any]] = field(
         default_factory=dict
     )  # further options that are part of the path, such as the node
+    elsewhere: tuple[str, ...] = ()  # the same below a node or a guest; a subclass chooses
     deletes: bool = True  # an update takes a list of what goes; if not, an empty value is sent
     missing: str = ""  # PVE's words (a regular expression) for no such object; with them it is read alone, not listed
     delete_array: bool = False  # that list is an array of the API, not a text with commas
