@@ -102,3 +102,38 @@ attributes:
     membership:
       - onprem.cloud.pve
 """
+
+    FIREWALL = r"""
+options:
+  node:
+    description:
+      - Node whose own firewall is meant. Without O(node) and O(vmid), the datacenter's is.
+      - With O(vmid), the node that the guest is on.
+    type: str
+  vmid:
+    description: Guest whose own firewall is meant. It is looked for in the cluster unless O(node) and O(type) are given.
+    type: int
+  type:
+    description: Kind of the guest O(vmid).
+    type: str
+    choices: [qemu, lxc]
+"""
+
+    FIREWALL_GUARD = r"""
+options:
+  controller_addresses:
+    description:
+      - Addresses that the nodes must go on accepting on TCP 22 and 8006.
+      - Without it, the address that the connection to the API comes from. Give it where the nodes see another one, as
+        behind NAT or a proxy. With O(api_backend=local) it is the client of the SSH connection.
+    type: list
+    elements: str
+  allow_lockout:
+    description:
+      - Whether a policy is accepted under which O(controller_addresses) could no longer reach TCP 22 and 8006 of the
+        nodes.
+      - The judgement follows Proxmox VE. The rules of the node come first, then the datacenter's. After them, the
+        addresses of the set C(management) and of the node's local network are let in. What is left is up to the policy.
+    type: bool
+    default: false
+"""
