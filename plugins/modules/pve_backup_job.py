@@ -139,7 +139,7 @@ options:
     type: str
     choices: [legacy, data, metadata]
   exclude_path:
-    description: Files of containers to leave out, as shell globs. O(api_backend=local) can pass one of them.
+    description: Files of containers to leave out, as shell globs.
     type: list
     elements: str
   stdexcludes:
@@ -308,8 +308,6 @@ class BackupJob(Resource):
         for name in WITH_STORAGE:
             if name in self.sets and not self.after("storage"):
                 self.problem(f"{name} needs a storage, give storage too")
-        if self.client.local and len(self.sets.get("exclude_path", ())) > 1:
-            self.problem("exclude_path has several paths and pvesh takes one, use api_backend https")
         if self.problems:
             return
         if "schedule" in self.sets:

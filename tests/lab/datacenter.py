@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State of backup jobs."""
+"""State of backup jobs, and storages as they read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from fakepve import PveError
+from fakepve import PveError, formats
 
 from tests.lab.records import Area, Records, Values
 
@@ -49,7 +49,64 @@ def job_shown(values: Values) -> Values:
     return shown
 
 
-class Datacenter(Records):
+# --------------------------------------------------------------------------------------- storages
+
+# The API takes it for a storage that holds nothing.
+formats.CONTENT_TYPES = (*formats.CONTENT_TYPES, "none")
+# These are on the network, so every node sees the same.
+ALWAYS_SHARED = ("nfs", "cifs", "pbs", "rbd", "cephfs", "iscsi")
+SECRETS = ("password", "keyring", "encryption-key", "master-pubkey")
+
+
+class Storages:
+    """Entries of storages: lists read in any order, secrets are kept apart."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What the node has in files: storage -> secret -> value.
+        self.storage_secrets: dict[str, dict[str, str]] = {}
+        self._readings = 0
+
+    def storage_config(self, name: str) -> Values:
+        shown = super().storage_config(name)
+        self._readings += 1
+        for key in ("content", "nodes"):
+            if shown.get(key):
+                # A hash in Perl: no two readings need to agree.
+                words = sorted(str(shown[key]).split(","), reverse=bool(self._readings % 2))
+                shown[key] = ",".join(words)
+        if not shown.get("disable"):
+            shown.pop("disable", None)
+        if isinstance(shown.get("content-dirs"), str):
+            shown["content-dirs"] = properties(shown["content-dirs"])
+        if shown.get("type") in ALWAYS_SHARED:
+            shown["shared"] = 1
+        if self.storage_secrets.get(name, {}).get("encryption-key"):
+            shown["encryption-key"] = "9c:f3:5b:ad"
+        return shown
+
+    async def _sc_create(self, v: Values, user: str) -> Any:
+        answer = await super()._sc_create(v, user)
+        self.storage_secrets[v["storage"]] = {key: v[key] for key in SECRETS if key in v}
+        return answer
+
+    async def _sc_update(self, v: Values, user: str) -> Any:
+        answer = await super()._sc_update(v, user)
+        secrets = self.storage_secrets.setdefault(v["storage"], {})
+        secrets.update({key: v[key] for key in SECRETS if key in v})
+        for key in re.split(r"[\s,;]+", str(v.get("delete") or "")):
+            secrets.pop(key, None)
+        return answer
+
+    async def _sc_delete(self, v: Values, user: str) -> Any:
+        await super()._sc_delete(v, user)
+        self.storage_secrets.pop(v["storage"], None)
+
+
+# ------------------------------------------------------------------------------------------ whole
+
+
+class Datacenter(Storages, Records):
     """Mixin of FakePve."""
 
     areas_datacenter = (

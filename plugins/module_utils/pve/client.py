@@ -237,7 +237,7 @@ class Client:
         if status == 401:
             return PveError(self._unauthorized(), text, status)
         remedy = ""
-        if ROOT_ONLY in text or "Only root can" in text:
+        if ROOT_ONLY in text or "only root can" in text.lower():
             remedy = ": PVE reserves this to root@pam itself, use api_backend 'local' as root on the node"
         elif status == 403:
             user = self.params["api_user"] or "root@pam"
