@@ -18,6 +18,8 @@ NOTIFICATIONS = "/cluster/notifications"
 ENDPOINTS = f"{NOTIFICATIONS}/endpoints"
 MATCHERS = f"{NOTIFICATIONS}/matchers"
 METRICS = "/cluster/metrics/server"
+PCI = "/cluster/mapping/pci"
+LISTED_WITH_DIGEST = (PCI,)
 ENDPOINT_TYPES = ("gotify", "sendmail", "smtp", "webhook")
 SEVERITIES = ("info", "notice", "warning", "error", "unknown")
 # What is there from the start, and comes back when it is deleted.
@@ -71,6 +73,17 @@ class Cluster(Records):
         ),
     )
 
+    areas_mappings = (
+        Area(
+            PCI,
+            "id",
+            missing=(500, "mapping '{id}' not found"),
+            taken="create hardware mapping failed: pci ID '{id}' already defined",
+            stored=lambda values: {**values, "type": "pci"},
+            idempotent=True,
+        ),
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for collection, objects in BUILTIN.items():
@@ -82,6 +95,12 @@ class Cluster(Records):
             ("GET", f"{NOTIFICATIONS}/targets", self._notification_targets),
             ("POST", f"{METRICS}/{{id}}", self._metric_create),
         ]
+
+    def record_list(self, area: Area, values: Values) -> list[Values]:
+        found = super().record_list(area, values)
+        if area.collection not in LISTED_WITH_DIGEST:
+            return found
+        return [{**item, "digest": self.digest(area.collection)} for item in found]
 
     # -------------------------------------------------------------------------------------- notifications
 
@@ -128,6 +147,8 @@ class Cluster(Records):
         return super().record_create(area, ident, {**values, "origin": "user-created"})
 
     def record_update(self, area: Area, ident: str, values: Values) -> Any:
+        if area.collection == PCI and not values.get("map"):
+            raise PveError(500, "update hardware mapping failed: missing value for required option 'map'")
         if not area.collection.startswith(NOTIFICATIONS):
             return super().record_update(area, ident, values)
         current = self.area(area.collection).get(ident)
