@@ -86,7 +86,7 @@ def test_a_role_gets_back_what_another_hand_took_or_added(run):
     [
         ({"roleid": "Ops", "privs": ["VM.Audi"]}, ["role 'Ops'", "'VM.Audi'", "did you mean 'VM.Audit'?"]),
         ({"roleid": "PVEOps", "privs": ["VM.Audit"]}, ["role 'PVEOps'", "reserved", "another roleid"]),
-        ({"roleid": "PVEAuditor", "privs": ["VM.Audit"]}, ["role 'PVEAuditor'", "comes with Proxmox VE"]),
+        ({"roleid": "PVEAdmin", "privs": ["VM.Audit"]}, ["role 'PVEAdmin'", "comes with Proxmox VE"]),
         ({"roleid": "PVEAuditor", "state": "absent"}, ["role 'PVEAuditor'", "comes with Proxmox VE"]),
     ],
 )

@@ -27,6 +27,23 @@ FACTORS, FACTOR = "/access/tfa/{userid}", "/access/tfa/{userid}/{id}"
 ACL_PATH = re.compile(
     r"/|/access(/groups|/realm)?(/[\w.-]+)?|/(nodes|pool|storage|mapping|sdn)(/[\w.-]+)*|/vms(/[1-9]\d{2,})?"
 )
+# The roles that come with Proxmox VE, besides those that fakepve knows.
+EVERYTHING_OF_GUESTS = [name for name in shapes.PRIVILEGES if name.startswith("VM.")]
+NOT_FOR_ADMINISTRATORS = (
+    *("Mapping.Modify", "Permissions.Modify", "Realm.Allocate"),
+    *("Sys.AccessNetwork", "Sys.Incoming", "Sys.Modify", "Sys.PowerMgmt"),
+)
+SPECIAL = {
+    **shapes.ROLES,
+    "PVEAdmin": [name for name in shapes.PRIVILEGES if name not in NOT_FOR_ADMINISTRATORS],
+    "PVEDatastoreUser": ["Datastore.AllocateSpace", "Datastore.Audit"],
+    "PVETemplateUser": ["VM.Audit", "VM.Clone"],
+    "PVEVMAdmin": EVERYTHING_OF_GUESTS,
+    "PVEVMUser": [
+        *("VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.PowerMgmt"),
+        *("VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.FileWrite"),
+    ],
+}
 PROFILE = ("enable", "expire", "firstname", "lastname", "email", "comment", "keys")
 
 
@@ -124,7 +141,7 @@ class Access(Records):
         self.factors: dict[str, dict[str, Values]] = {}
         self.area(USERS)["root@pam"] = stored_user({})
         self.area(ROLES).update(
-            {name: {**stored_role({"privs": ",".join(privs)}), "special": 1} for name, privs in shapes.ROLES.items()}
+            {name: {**stored_role({"privs": ",".join(privs)}), "special": 1} for name, privs in SPECIAL.items()}
         )
         self.area(DOMAINS).update(
             pam={"type": "pam", "comment": "Linux PAM standard authentication"},
