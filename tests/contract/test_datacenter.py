@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pools."""
+"""Pools, and the options of the datacenter."""
 
 from __future__ import annotations
 
@@ -81,3 +81,88 @@ def test_members_that_are_not_there_yet_are_no_error_in_check_mode(run):
     result = run("pve_pool", {"poolid": "prod", "vms": ["999"]}, check=True)
     assert "guest '999' does not exist" in str(result["warnings"])
     assert result["diff"]["after"] == {"vms": ["999"]}
+
+
+# ------------------------------------------------------------------------------ options of the datacenter
+
+OPTIONS = Life(
+    "pve_datacenter_options",
+    {},
+    {
+        "migration": "secure,network=192.0.2.0/24",
+        "tag_style": "color-map=a:ff0000;b:00ff00:ffffff,ordering=config",
+        "registered_tags": ["y", "x"],
+        "description": "dc\nnotes",
+        "mac_prefix": "BC:24:12",
+        "next_id": {"lower": 200, "upper": 300},
+    },
+    {
+        "bwlimit": {"migration": 100, "restore": "0.5"},
+        "consent_text": "Only for\nthose who may",
+        "console": "html5",
+        "crs": "ha=static,ha-rebalance-on-start=1",
+        "description": "other",
+        "email_from": "pve@example.com",
+        "fencing": "hardware",
+        "ha": {"shutdown_policy": "migrate"},
+        "http_proxy": "http://192.0.2.1:3128",
+        "keyboard": "de",
+        "language": "de",
+        "mac_prefix": "02:00:00",
+        "max_workers": 5,
+        "migration": {"type": "insecure"},
+        "next_id": {"lower": 200},
+        "notify": {"package-updates": "always", "target-fencing": "mail"},
+        "registered_tags": ["x"],
+        "replication": {"network": "198.51.100.0/24"},
+        "tag_style": {"color-map": ["b:00ff00"], "shape": "none", "case-sensitive": True},
+        "u2f": "appid=https://pve.example.com,origin=https://pve.example.com",
+        "user_tag_access": {"user-allow": "list", "user-allow-list": ["b", "a"]},
+        "webauthn": {"id": "example.com", "origin": "https://pve.example.com", "rp": "pve", "allow-subdomains": False},
+    },
+    spellings=[
+        {"migration": {"network": "192.0.2.0/24"}},
+        {"migration": "network=192.0.2.0/24,type=secure"},
+        {"tag_style": {"ordering": "config", "shape": "circle", "color-map": ["b:00FF00:ffffff", "a:FF0000"]}},
+        {"registered_tags": "x;y"},
+        {"description": "dc\nnotes\n"},
+        {"mac_prefix": "bc:24:12"},
+        {"next_id": "upper=300,lower=200"},
+        {"crs": "ha=basic", "ha": "shutdown_policy=conditional", "fencing": "watchdog", "replication": "secure"},
+    ],
+    removed=[
+        *("bwlimit", "consent_text", "crs", "description", "email_from", "ha", "http_proxy", "migration", "next_id"),
+        *("notify", "registered_tags", "tag_style", "user_tag_access", "webauthn"),
+    ],
+    once=True,
+)
+
+
+def test_whole_life_of_the_datacenters_options(run):
+    whole_life(run, OPTIONS)
+
+
+def test_what_another_administrator_changed_in_the_options_comes_back(run, api):
+    run("pve_datacenter_options", {"migration": {"type": "secure"}, "ha": {"shutdown_policy": "migrate"}})
+    api.pve.area("/cluster/options")[""].update({"ha": "shutdown_policy=freeze", "language": "de"})
+    result = run("pve_datacenter_options", {"ha": {"shutdown_policy": "migrate"}})
+    assert result["diff"]["before"] == {"ha": "shutdown_policy=freeze"}
+    assert result["datacenter_options"]["language"] == "de"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"migration": "type=fast"}, "migration: type: 'fast' is not one of secure, insecure"),
+        ({"next_id": {"lower": 1}}, "next_id: lower: 1 is out of range"),
+        ({"next_id": {"low": 100}}, "next_id: unknown key 'low', did you mean 'lower'?"),
+        ({"mac_prefix": "01:02:03"}, "mac_prefix: '01:02:03' is not the beginning of a MAC address"),
+        ({"http_proxy": "proxy:3128"}, "http_proxy: 'proxy:3128' is not an address that begins with http://"),
+        ({"tag_style": {"color-map": "web:red"}}, "tag_style: color-map: 'web:red' is not a tag with its color"),
+        ({"registered_tags": ["a b!"]}, "registered_tags: 'b!' is not a tag"),
+    ],
+)
+def test_bad_options_are_refused_before_the_first_write(run, api, options, words):
+    message = run.fails("pve_datacenter_options", options)
+    assert f"datacenter options: {words}" in message
+    assert api.writes() == []

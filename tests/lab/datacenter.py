@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State of backup jobs, and storages as they read."""
+"""State of backup jobs and of the datacenter's options, and storages as they read."""
 
 from __future__ import annotations
 
@@ -47,6 +47,38 @@ def job_shown(values: Values) -> Values:
     if "fleecing" in shown:
         shown["fleecing"] = properties(shown["fleecing"], "enabled", ("enabled",))
     return shown
+
+
+# ------------------------------------------------------------------------- options of the datacenter
+
+OBJECTS = (
+    "crs",
+    "ha",
+    "migration",
+    "next-id",
+    "notify",
+    "replication",
+    "tag-style",
+    "u2f",
+    "user-tag-access",
+    "webauthn",
+)
+FLAGS = ("ha-rebalance-on-start", "ha-auto-rebalance", "case-sensitive", "allow-subdomains")
+
+
+def options_shown(values: Values) -> Values:
+    shown = {key: str(value) if key == "max_workers" else value for key, value in values.items()}
+    for key in OBJECTS:
+        if key in shown:
+            shown[key] = properties(shown[key], "type", FLAGS)
+    access = shown.get("user-tag-access", {})
+    for place, key in ((shown, "registered-tags"), (access, "user-allow-list")):
+        if key in place:
+            place[key] = sorted(place[key].split(";"))
+    allowed = sorted({*shown.get("registered-tags", ()), *access.get("user-allow-list", ())})
+    notes = values.get("description", "")
+    notes = f"{notes}\n" if notes and not notes.endswith("\n") else notes
+    return {"mac_prefix": "BC:24:11", **shown, "description": notes, "allowed-tags": allowed}
 
 
 # --------------------------------------------------------------------------------------- storages
@@ -120,9 +152,10 @@ class Datacenter(Storages, Records):
             listed=lambda values: {**job_shown(values), "next-run": 1795402800},
             required=("schedule", "enabled", "repeat-missed"),
         ),
+        Area("/cluster/options", shown=options_shown),
     )
     # What reads without a digest.
-    undigested = ("/cluster/backup",)
+    undigested = ("/cluster/backup", "/cluster/options")
 
     def record_read(self, area: Area, ident: str) -> Values:
         record = super().record_read(area, ident)
