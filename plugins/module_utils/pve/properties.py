@@ -232,6 +232,28 @@ class ArraySet:
         return [self.kind.format(item) for item in value]
 
 
+class Nodes:
+    """Nodes with a priority each, given as ``pve1:2,pve2``, as a list of such or as a dictionary."""
+
+    def parse(self, value: Any) -> dict[str, int]:
+        if isinstance(value, dict):
+            parts = [f"{node}:{priority or 0}" for node, priority in value.items()]
+        else:
+            parts = [word for item in (value if isinstance(value, list) else [value]) for word in str(item).split(",")]
+        found: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in parts)):
+            match = re.fullmatch(r"([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?::(\d+))?", part)
+            if not match:
+                raise Invalid(f"'{part}' is not a node such as pve1, or pve1:2 with its priority")
+            if match[1] in found:
+                raise Invalid(f"'{match[1]}' is given twice")
+            found[match[1]] = int(match[2] or 0)
+        return dict(sorted(found.items()))
+
+    def format(self, value: dict[str, int]) -> str:
+        return ",".join(f"{node}:{priority}" if priority else node for node, priority in value.items())
+
+
 class PropertyString:
     """A value such as ``name=eth0,bridge=vmbr0``, given as PVE's string or as a dict.
 
