@@ -19,7 +19,10 @@ ENDPOINTS = f"{NOTIFICATIONS}/endpoints"
 MATCHERS = f"{NOTIFICATIONS}/matchers"
 METRICS = "/cluster/metrics/server"
 PCI = "/cluster/mapping/pci"
-LISTED_WITH_DIGEST = (PCI,)
+HA = "/cluster/ha"
+RESOURCES, RULES, GROUPS = f"{HA}/resources", f"{HA}/rules", f"{HA}/groups"
+LISTED_WITH_DIGEST = (PCI, RESOURCES, RULES, GROUPS)
+NOT_IN_SCHEMA = "property is not defined in schema and the schema does not allow additional properties"
 ENDPOINT_TYPES = ("gotify", "sendmail", "smtp", "webhook")
 SEVERITIES = ("info", "notice", "warning", "error", "unknown")
 # What is there from the start, and comes back when it is deleted.
@@ -84,6 +87,29 @@ class Cluster(Records):
         ),
     )
 
+    areas_ha = (
+        Area(
+            RESOURCES,
+            "sid",
+            missing=(500, "no such resource '{id}'"),
+            taken="create resource failed: resource ID '{id}' already defined",
+        ),
+        Area(
+            RULES,
+            "rule",
+            missing=(500, "no such ha rule '{id}'"),
+            taken="create ha rule failed: HA rule ID '{id}' already defined",
+            idempotent=True,
+        ),
+        Area(
+            GROUPS,
+            "group",
+            missing=(500, "no such ha group '{id}'"),
+            taken="create ha group failed: group ID '{id}' already defined",
+            stored=lambda values: {**values, "type": "group"},
+        ),
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for collection, objects in BUILTIN.items():
@@ -97,6 +123,7 @@ class Cluster(Records):
         ]
 
     def record_list(self, area: Area, values: Values) -> list[Values]:
+        self._check_ha_version(area, "GET", "index groups")
         found = super().record_list(area, values)
         if area.collection not in LISTED_WITH_DIGEST:
             return found
@@ -139,6 +166,8 @@ class Cluster(Records):
                 raise PveError(404, f"endpoint '{target}' does not exist")
 
     def record_create(self, area: Area, ident: str, values: Values) -> Any:
+        if area.collection.startswith(HA):
+            return self._ha_create(area, ident, values)
         if not area.collection.startswith(NOTIFICATIONS):
             return super().record_create(area, ident, values)
         if any(ident in objects for name, objects in self.records.items() if name.startswith(NOTIFICATIONS)):
@@ -147,6 +176,8 @@ class Cluster(Records):
         return super().record_create(area, ident, {**values, "origin": "user-created"})
 
     def record_update(self, area: Area, ident: str, values: Values) -> Any:
+        if area.collection.startswith(HA):
+            return self._ha_update(area, ident, values)
         if area.collection == PCI and not values.get("map"):
             raise PveError(500, "update hardware mapping failed: missing value for required option 'map'")
         if not area.collection.startswith(NOTIFICATIONS):
@@ -163,6 +194,8 @@ class Cluster(Records):
         return super().record_update(area, ident, {**values, "origin": origin, "delete": ",".join(gone)})
 
     def record_delete(self, area: Area, ident: str) -> Any:
+        if area.collection.startswith(HA):
+            return self._ha_delete(area, ident)
         if area.collection.startswith(ENDPOINTS):
             users = [name for name, values in self.area(MATCHERS).items() if ident in values.get("target", [])]
             if users and ident not in BUILTIN.get(area.collection, {}):
@@ -177,7 +210,103 @@ class Cluster(Records):
         self.record_create(self.areas_metrics[0], v["id"], v)
 
     def record_read(self, area: Area, ident: str) -> Values:
+        self._check_ha_version(area, "GET", "read group")
+        if area.collection == RESOURCES:
+            ident = self._sid(ident)
         read = super().record_read(area, ident)
         if area.collection != METRICS:
             return read
         return {key: value for key, value in read.items() if key not in ("id", "digest")}
+
+    # ---------------------------------------------------------------------------------- high availability
+
+    def _check_ha_version(self, area: Area, verb: str, what: str) -> None:
+        """Groups went with 8, rules came with 9."""
+        eight = self.version.startswith("8.")
+        if area.collection == GROUPS and not eight:
+            raise PveError(500, f"cannot {what}: ha groups have been migrated to rules")
+        if area.collection == RULES and eight:
+            raise PveError(501, f"Method '{verb} {RULES}' not implemented")
+
+    def _sid(self, sid: str) -> str:
+        """An id by itself is that of a container or a virtual machine."""
+        if ":" in sid:
+            return sid
+        return f"ct:{sid}" if any(ct.vmid == int(sid) for ct in self.cts) else f"vm:{sid}"
+
+    def _check_ha(self, area: Area, ident: str, values: Values) -> None:
+        """What Proxmox VE refuses of an object that is to be."""
+        if area.collection == RESOURCES:
+            eight = self.version.startswith("8.")
+            if eight and "failback" in values:
+                raise PveError(400, "Parameter verification failed.", {"failback": NOT_IN_SCHEMA})
+            if "group" in values and not eight:
+                raise PveError(500, "invalid parameter 'group': ha groups have been migrated to rules")
+        nodes = [part.partition(":")[0] for part in str(values.get("nodes") or "").split(",") if part]
+        unknown = sorted(set(nodes) - set(self.nodes))
+        if unknown:
+            raise PveError(500, f"create ha rule failed: cannot use non-existent node(s) {', '.join(unknown)}.")
+        if area.collection != RULES:
+            return
+        resources = values["resources"].split(",")
+        unmanaged = [sid for sid in resources if sid not in self.area(RESOURCES)]
+        if unmanaged:
+            raise PveError(500, f"create ha rule failed: cannot use unmanaged resource(s) {', '.join(unmanaged)}.")
+        wrong = ""
+        if values["type"] == "resource-affinity" and len(resources) < 2:
+            wrong = "rule is ineffective as there are less than two resources"
+        for name, rule in self.area(RULES).items():
+            both = set(rule["resources"].split(",")) & set(resources)
+            if values["type"] == rule["type"] == "node-affinity" and name != ident and both:
+                wrong = f"resource '{min(both)}' is already used in another node affinity rule"
+        if wrong:
+            raise PveError(500, f"create ha rule failed: 400 Rule '{ident}' is invalid.\nresources: {wrong}")
+
+    def _ha_create(self, area: Area, ident: str, values: Values) -> Any:
+        self._check_ha_version(area, "POST", "create group")
+        given = _rule_values(values) if area.collection == RULES else dict(values)
+        if area.collection == RESOURCES:
+            ident = self._sid(ident)
+            kind, _, vmid = ident.partition(":")
+            if not vmid.isdigit():
+                raise PveError(500, "invalid VMID")
+            if not any(guest.vmid == int(vmid) for guest in (self.vms if kind == "vm" else self.cts)):
+                raise PveError(500, f"resource '{ident}' does not exist in cluster")
+            given["type"] = kind
+        if ident not in self.area(area.collection):
+            self._check_ha(area, ident, given)
+        return super().record_create(area, ident, given)
+
+    def _ha_update(self, area: Area, ident: str, values: Values) -> Any:
+        self._check_ha_version(area, "PUT", "update group")
+        given = dict(values)
+        if area.collection == RESOURCES:
+            ident = self._sid(ident)
+        if area.collection == RULES:
+            if "type" not in given:
+                raise PveError(400, "Parameter verification failed.", {"type": "property is missing"})
+            given = _rule_values(given)
+        current = self.area(area.collection).get(ident)
+        if current is None:
+            self.record_missing(area, ident)
+        if given.get("digest") in (None, self.digest(area.collection)):
+            self._check_ha(area, ident, {**current, **given})
+        return super().record_update(area, ident, given)
+
+    def _ha_delete(self, area: Area, ident: str) -> Any:
+        self._check_ha_version(area, "DELETE", "delete group")
+        if area.collection == RESOURCES:
+            ident = self._sid(ident)
+            if ident not in self.area(RESOURCES):
+                raise PveError(500, f"cannot delete service '{ident}', not HA managed!")
+            for name, rule in list(self.area(RULES).items()):
+                left = [sid for sid in rule["resources"].split(",") if sid != ident]
+                rule["resources"] = ",".join(left)
+                if not left:
+                    self.area(RULES).pop(name)
+        return super().record_delete(area, ident)
+
+
+def _rule_values(values: Values) -> Values:
+    """The schema of a rule is one of several, and its values arrive as they were sent."""
+    return {key: int(value) if key in ("disable", "strict") else value for key, value in values.items()}
