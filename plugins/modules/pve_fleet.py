@@ -10,7 +10,8 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates, changes, grows, starts, stops and destroys containers of Proxmox VE, any number of them in one call.
+  - Creates, changes, grows, starts, stops and destroys containers and virtual machines of Proxmox VE, any number of
+    them in one call.
   - Everything is read once. The whole plan is validated before the first write, and all of its problems are reported
     together. Then it is applied to several guests at a time, and read back.
   - Values are compared by meaning. Order, case, units, spellings of booleans and defaults that Proxmox VE leaves out
@@ -60,6 +61,18 @@ EXAMPLES = r"""
           net1: null
         delete: [cpulimit]
         state: started
+      - vmid: 300
+        type: qemu
+        node: pve1
+        hostname: router
+        memory: 1024
+        scsi:
+          scsi0: {storage: local-lvm, size: 8G}
+        ide:
+          ide2: {volume: "local:iso/debian-13.iso", media: cdrom}
+        net:
+          net0: virtio,bridge=vmbr0
+        boot: order=scsi0;ide2
 
 - name: Remove a container that may be running
   onprem.cloud.pve_fleet:
@@ -107,7 +120,9 @@ guests:
       type: str
       sample: running
     pending:
-      description: Options that this run changed and that take effect at the guest's next start.
+      description:
+        - Options that take effect at the guest's next start. Of a container those that this run changed, of a virtual
+          machine all, whoever changed them.
       type: list
       elements: str
       sample: ["features"]
@@ -123,11 +138,12 @@ guests:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import connection_spec
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.engine import run
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.lxc import fleet_spec, guest_spec
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.lxc import fleet_spec
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import guest_spec
 
 
 def main() -> None:
-    guests = {"type": "list", "elements": "dict", "required": True, "options": guest_spec(("lxc", "qemu"))}
+    guests = {"type": "list", "elements": "dict", "required": True, "options": guest_spec("lxc", "qemu")}
     module = AnsibleModule(
         argument_spec={**connection_spec(), **fleet_spec(), "guests": guests}, supports_check_mode=True
     )

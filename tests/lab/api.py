@@ -27,6 +27,7 @@ from tests.lab.access import Access
 from tests.lab.cluster import Cluster
 from tests.lab.datacenter import Datacenter
 from tests.lab.firewall import Firewall
+from tests.lab.vms import Machines
 
 GIB = 1024**3
 Values = dict[str, Any]
@@ -591,7 +592,7 @@ class Downloads:
 # ---------------------------------------------------------------------------------------- whole
 
 
-class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Access, Cluster, Datacenter, Firewall, FakePve):
+class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Access, Cluster, Datacenter, Firewall, Machines, FakePve):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -7,12 +7,16 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import QEMU, Drive
 
 if TYPE_CHECKING:
     from ansible_collections.onprem.cloud.plugins.module_utils.pve.engine import Fleet
+
+
+# The keys that hold addresses: of the cards, and those that cloud-init gives a virtual machine.
+ADDRESSED = ("net", "ipconfig")
 
 
 def duplicates(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> list[str]:
@@ -23,11 +27,11 @@ def duplicates(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
         for vmid, item in fleet.items.items()
         if vmid not in listed
     ]
-    if any(key.startswith("net") for plan in plans for key in plan.sets):
-        list(pool.map(fleet.peek, (guest for guest in others if guest.kind is lxc.LXC)))
+    if any(key.startswith(ADDRESSED) for plan in plans for key in plan.sets):
+        list(pool.map(fleet.peek, others))
     outside: dict[tuple[str, Any], Guest] = {}
     for guest in others:
-        nets = [guest.current(key) for key in guest.config if key.startswith("net")]
+        nets = [guest.current(key) for key in guest.config if key.startswith(ADDRESSED)]
         outside.update(dict.fromkeys(claims(guest.name, nets), guest))
     problems = []
     inside: dict[tuple[str, Any], Guest] = {}
@@ -35,9 +39,9 @@ def duplicates(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
     for guest in fleet.guests:
         mine: list[tuple[str, Any]] = [("vmid", guest.vmid)]
         if guest.state != "absent":
-            mine += claims(guest.name, [value for key, value in guest.wanted.items() if key.startswith("net")])
+            mine += claims(guest.name, [value for key, value in guest.wanted.items() if key.startswith(ADDRESSED)])
         new = news.get(id(guest), {})
-        fresh = claims(new.get("hostname", ""), [value for key, value in new.items() if key.startswith("net")])
+        fresh = claims(new.get("hostname", ""), [value for key, value in new.items() if key.startswith(ADDRESSED)])
         rivals = [(claim, inside[claim]) for claim in mine if claim in inside]
         rivals += [(claim, outside[claim]) for claim in fresh if claim in outside]
         for (what, value), rival in rivals[:1]:
@@ -53,7 +57,7 @@ def claims(name: str, nets: list[Any]) -> list[tuple[str, Any]]:
         if isinstance(net, dict):
             static = [net[key] for key in ("ip", "ip6") if "/" in net.get(key, "")]
             found += [("address", address.partition("/")[0]) for address in static]
-            found += [("hwaddr", net[key]) for key in ("hwaddr",) if key in net]
+            found += [("hwaddr", net[key]) for key in ("hwaddr", "macaddr") if key in net]
     return found
 
 
@@ -82,7 +86,8 @@ def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
                     f"node '{guest.node}' holds ({total // 1024**3}G), write less."
                 )
         wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit") or 0
-        wanted *= int(guest.config.get("sockets", 1))
+        if guest.kind is QEMU:
+            wanted *= guest.wanted.get("sockets") or guest.current("sockets")
         if wanted or not guest.exists:
             if wanted > cores.get(guest.vmid, 0):
                 greedy.setdefault(guest.node, []).append(str(guest))
@@ -107,7 +112,7 @@ def volumes(plan: Plan) -> list[tuple[str, str, int]]:
     """(key, storage, bytes) of the volumes that the plan allocates or grows."""
     found = []
     for key, value in plan.sets.items():
-        if isinstance(value, dict) and "storage" in value and "volume" not in value:
+        if isinstance(value, dict) and "storage" in value and Drive.made(value):
             found.append((key, value["storage"], value.get("size", 0)))
     for key, size in plan.resizes.items():
         found.append((key, plan.guest.current(key)["storage"], size))
@@ -118,6 +123,7 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
     """Storages, bridges, templates and pools that the plan needs and that are not there."""
     needs: dict[tuple[str, str], list[tuple[str, str]]] = {}
     problems = []
+    sources: list[tuple[Plan, str, str, str]] = []
     for plan in plans:
         guest = plan.guest
         for key, storage, _size in volumes(plan):
@@ -128,15 +134,31 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
                     f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.node}', "
                     f"it has {known or 'none that this user may see'}."
                 )
-            elif "rootdir" not in str(item.get("content", "rootdir")):
+            elif guest.kind.content not in str(item.get("content", guest.kind.content)):
                 problems.append(
-                    f"{guest}: {key}: storage '{storage}' does not take container disks, add 'rootdir' "
-                    "to its content or choose another storage."
+                    f"{guest}: {key}: storage '{storage}' does not take {guest.kind.noun} disks, add "
+                    f"'{guest.kind.content}' to its content or choose another storage."
                 )
         for key, value in plan.sets.items():
-            if key.startswith("net") and value.get("bridge"):
+            who = f"{guest}: {key}"
+            if key.startswith("net") and isinstance(value, dict) and value.get("bridge"):
                 need = needs.setdefault(("bridge", f"/nodes/{guest.node}/network"), [])
-                need.append((f"{guest}: {key}", value["bridge"]))
+                need.append((who, value["bridge"]))
+            for device in ("hostpci", "usb"):
+                if key.startswith(device) and value.get("mapping"):
+                    path = f"/cluster/mapping/{device.replace('host', '')}"
+                    needs.setdefault(("mapping", path), []).append((who, value["mapping"]))
+            if isinstance(guest.kind.option(key).kind, Drive):
+                volume = value.get("import-from") or ("" if Drive.made(value) else value.get("volume", ""))
+                storage = volume.partition(":")[0]
+                known = guest.config.get(key, "").partition(",")[0] == volume
+                if ":" in volume and not known and (guest.node, storage) in fleet.storages:
+                    path = f"/nodes/{guest.node}/storage/{storage}/content"
+                    needs.setdefault(("volume", path), []).append((who, volume))
+                    if key in plan.imports:
+                        sources.append((plan, key, volume, path))
+                elif ":" in volume and not known:
+                    problems.append(f"{who}: storage '{storage}' does not exist on node '{guest.node}'.")
         if plan.steps[0].verb == "create" and ":" in (guest.params.get("ostemplate") or ""):
             template = guest.params["ostemplate"]
             storage = template.partition(":")[0]
@@ -147,12 +169,16 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
                 problems.append(f"{guest}: ostemplate: storage '{storage}' does not exist on node '{guest.node}'.")
         if plan.after.get("pool"):
             needs.setdefault(("pool", "/pools"), []).append((str(guest), plan.after["pool"]))
-    filters = {"bridge": {"type": "any_bridge"}, "ostemplate": {"content": "vztmpl"}, "pool": {}}
-    keys = {"bridge": "iface", "ostemplate": "volid", "pool": "poolid"}
-    answers = pool.map(lambda need: fleet.client.get(need[1], **filters[need[0]]), needs)
-    for (kind, path), answer in zip(needs, list(answers)):
+    filters = {"bridge": {"type": "any_bridge"}, "ostemplate": {"content": "vztmpl"}}
+    keys = {"bridge": "iface", "ostemplate": "volid", "pool": "poolid", "mapping": "id", "volume": "volid"}
+    answers = dict(zip(needs, pool.map(lambda need: fleet.client.get(need[1], **filters.get(need[0], {})), needs)))
+    for plan, key, volume, path in sources:
+        sizes = [item["size"] for item in answers["volume", path] if item["volid"] == volume and item.get("size")]
+        for size in sizes:
+            plan.imported(key, size)
+    for (kind, path), answer in answers.items():
         known = sorted(str(item[keys[kind]]) for item in answer)
-        place = f" on node '{path.split('/')[2]}'" if kind != "pool" else ""
+        place = f" on node '{path.split('/')[2]}'" if path.startswith("/nodes/") else ""
         for who, name in needs[kind, path]:
             if name not in known:
                 offer = f"choose one of {', '.join(known)}" if known else "and this user may use no other"

@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve import checks, lxc
+from ansible_collections.onprem.cloud.plugins.module_utils.pve import checks
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError, Unreachable, connect
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import KINDS, QEMU, Drive
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
     LOCK_PAUSE,
     LOCKED,
@@ -90,7 +91,7 @@ class Fleet:
                 self.nodes[item["node"]] = item
             elif item["type"] == "storage":
                 self.storages[item["node"], item["storage"]] = item
-            elif item["type"] in lxc.KINDS:
+            elif item["type"] in KINDS:
                 self.items[int(item["vmid"])] = item
         for guest in self.guests:
             self.locate(guest)
@@ -121,8 +122,8 @@ class Fleet:
                 known = ", ".join(sorted(self.nodes))
                 given = f"node '{guest.node}' does not exist" if guest.node else "node is missing"
                 guest.misplace(f"{given}, the cluster has {known}")
-        elif lxc.KINDS[item["type"]] is not guest.kind:
-            taken = f"{lxc.KINDS[item['type']].label} '{item.get('name', '')}'"
+        elif KINDS[item["type"]] is not guest.kind:
+            taken = f"{KINDS[item['type']].label} '{item.get('name', '')}'"
             guest.misplace(f"vmid {guest.vmid} is taken by {taken}, choose another vmid or set type to {item['type']}")
         else:
             if guest.node not in ("", item["node"]) and not item.get("hastate"):
@@ -146,11 +147,22 @@ class Fleet:
 
     def read_config(self, guest: Guest) -> None:
         try:
-            guest.config = self.client.get(f"{guest.path}/config")
+            if guest.kind.staged:
+                self.read_staged(guest)
+            else:
+                guest.config = self.client.get(f"{guest.path}/config")
         except PveError as error:
             if not MISSING.search(error.text):
                 raise
             guest.item, guest.config, guest.running = None, {}, False
+
+    def read_staged(self, guest: Guest) -> None:
+        """The configuration of the next start, and which of it waits for that start."""
+        entries = self.client.get(f"{guest.path}/pending")
+        guest.waiting = sorted(entry["key"] for entry in entries if "pending" in entry or entry.get("delete"))
+        kept = [entry for entry in entries if not entry.get("delete")]
+        values = {entry["key"]: entry.get("pending", entry.get("value")) for entry in kept}
+        guest.config = {key: value for key, value in values.items() if value is not None}
 
     def peek(self, guest: Guest) -> None:
         """The configuration of a guest that is not ours, if it can be had: its node may be down."""
@@ -166,7 +178,7 @@ class Fleet:
             guest.running = self.client.get(f"{guest.path}/status/current").get("status") == "running"
 
     def finish_creation(self, guest: Guest) -> None:
-        """A creation that an earlier run began: wait for its task. A half-made container is left alone."""
+        """A creation that an earlier run began: wait for its task. A half-made guest is left alone."""
         if guest.config.get("lock") != "create":
             return
         self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
@@ -174,17 +186,17 @@ class Fleet:
         if guest.config.get("lock") == "create":
             guest.misplace(
                 "its creation was interrupted (lock 'create', and no task works on it): make sure that it holds "
-                f"nothing of value, remove it on node '{guest.node}' with 'pct unlock {guest.vmid}; pct destroy "
-                f"{guest.vmid}', and run again"
+                f"nothing of value, remove it on node '{guest.node}' with '{guest.kind.tool} unlock "
+                f"{guest.vmid}; {guest.kind.tool} destroy {guest.vmid}', and run again"
             )
 
     def validate(self, plans: list[Plan], pool: ThreadPoolExecutor) -> None:
         """Raise every problem of the whole plan at once."""
         problems = [problem for guest in self.guests for problem in guest.problems]
-        problems += [problem for plan in plans for problem in plan.problems]
         problems += checks.duplicates(self, plans, pool)
         problems += checks.capacity(self, plans)
         missing = checks.references(self, [plan for plan in plans if plan], pool)
+        problems = [problem for plan in plans for problem in plan.problems] + problems
         if self.check_mode:  # an earlier task of a real run may have made them
             for problem in missing:
                 self.warn(problem)
@@ -194,7 +206,12 @@ class Fleet:
             raise Refused(list(dict.fromkeys(problems)))
 
     def predict(self, plan: Plan) -> dict[str, Any]:
-        return self.report(plan, plan.after, [step.text for step in plan.steps])
+        return self.report(plan, plan.after, [step.text for step in plan.steps], **self.waiting(plan.guest))
+
+    @staticmethod
+    def waiting(guest: Guest) -> dict[str, Any]:
+        """What a running virtual machine takes at its next start only, be it of this run or of another."""
+        return {"pending": guest.waiting} if guest.kind.staged and guest.running else {}
 
     def converge(self, plan: Plan) -> dict[str, Any]:
         """Carry out one guest's plan; a failure is reported and leaves the other guests alone."""
@@ -203,7 +220,8 @@ class Fleet:
         extra: dict[str, Any] = {}
         try:
             self.work(plan, done)
-            if guest.running and any(text.startswith("update") for text in done):
+            extra.update(self.waiting(guest))
+            if guest.running and not guest.kind.staged and any(text.startswith("update") for text in done):
                 entries = self.client.get(f"{guest.path}/pending")
                 extra["pending"] = sorted(item["key"] for item in entries if "pending" in item or item.get("delete"))
         except (PveError, Refused) as failure:
@@ -272,7 +290,9 @@ class Fleet:
 
     def do_create(self, plan: Plan) -> None:
         guest = plan.guest
-        values = {key: lxc.option(key).kind.format(value) for key, value in plan.sets.items()}
+        names = guest.kind.renamed
+        values = {names.get(key, key): guest.kind.option(key).kind.format(value) for key, value in plan.sets.items()}
+        self.keep_secrets(plan)
         keys = guest.params.get("ssh_public_keys")
         if keys:
             values["ssh-public-keys"] = keys if isinstance(keys, str) else "\n".join(map(str, keys))
@@ -286,7 +306,7 @@ class Fleet:
     def do_update(self, plan: Plan) -> None:
         guest = plan.guest
         names = guest.kind.renamed
-        values = {names.get(key, key): lxc.option(key).kind.format(value) for key, value in plan.sets.items()}
+        values = {names.get(key, key): guest.kind.option(key).kind.format(value) for key, value in plan.sets.items()}
         if plan.drives and plan.sets.get("protection") is False:
             # Whether a volume may be changed is asked of the configuration as it is stored.
             self.client.put(f"{guest.path}/config", protection=values.pop("protection"), digest=guest.config["digest"])
@@ -295,7 +315,22 @@ class Fleet:
             values["delete"] = ",".join(names.get(key, key) for key in plan.deletes)
         if "digest" in guest.config:
             values["digest"] = guest.config["digest"]
-        self.tasks.wait(self.client.put(f"{guest.path}/config", **values), f"{guest}: update")
+        # PVE answers at once to PUT and with a task to POST, which has the time that a new disk takes.
+        drives = [value for key, value in plan.sets.items() if isinstance(guest.kind.option(key).kind, Drive)]
+        write = self.client.post if any(Drive.made(value) for value in drives) else self.client.put
+        try:
+            self.tasks.wait(write(f"{guest.path}/config", **values), f"{guest}: update")
+        except PveError as error:
+            # What a running machine does not let go of is stored and waits for its next start.
+            if guest.kind is not QEMU or "hotplug problem" not in error.text:
+                raise
+            self.warn(f"{guest}: the running machine did not take the change, its next start will: {error.text}")
+        self.keep_secrets(plan)
+
+    @staticmethod
+    def keep_secrets(plan: Plan) -> None:
+        """Remember what was sent and cannot be read back."""
+        plan.guest.sent.update(key for key in plan.sets if plan.guest.kind.option(key).secret)
 
     def do_resize(self, plan: Plan) -> None:
         guest = plan.guest
@@ -309,7 +344,7 @@ class Fleet:
             self.read_config(guest)
             volume = guest.current(disk)
             if volume["size"] != size:  # an option that waits for a restart holds the old size
-                value = lxc.option(disk).kind.format({**volume, "size": size})
+                value = guest.kind.option(disk).kind.format({**volume, "size": size})
                 self.client.put(f"{guest.path}/config", **{disk: value, "digest": guest.config["digest"]})
 
     def do_pool(self, plan: Plan) -> None:
@@ -325,7 +360,13 @@ class Fleet:
 
     def do_stop(self, plan: Plan) -> None:
         force = {"forceStop": 1} if plan.guest.params["force"] else {}
-        self.power(plan.guest, "shutdown", "stopped", **force)
+        try:
+            self.power(plan.guest, "shutdown", "stopped", **force)
+        except PveError as error:
+            if force or "got timeout" not in error.text:
+                raise
+            sentence = f"{error}: it does not end by itself, set force to have it ended."
+            raise PveError(sentence, error.text) from error
 
     def power(self, guest: Guest, verb: str, wanted: str, **params: Any) -> None:
         upid = self.client.post(f"{guest.path}/status/{verb}", **params)
@@ -346,10 +387,11 @@ def run(module: AnsibleModule, guests: list[dict[str, Any]]) -> dict[str, Any]:
     """A module's work, from its options to its result."""
     try:
         fleet = Fleet(connect(module), guests, module.params, check_mode=module.check_mode, warn=module.warn)
-        if fleet.client.local and any(guest.get("password") for guest in guests):
-            raise PveError(
-                "password would show in the node's process list: use ssh_public_keys, or api_backend 'https'."
-            )
+        for option, instead in (("password", "ssh_public_keys"), ("cipassword", "sshkeys")):
+            if fleet.client.local and any(guest.get(option) for guest in guests):
+                raise PveError(
+                    f"{option} would show in the node's process list: use {instead}, or api_backend 'https'."
+                )
         result = fleet.run()
     except (PveError, Refused) as error:
         module.fail_json(msg=str(error))

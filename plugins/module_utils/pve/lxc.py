@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine knows of guests: the options of containers and the few of virtual machines it compares.
+"""What the engine knows of guests and of containers; virtual machines are in ``qemu``.
 
 An option is written once: the type it has in Ansible, its kind in PVE, and what its absence means.
 """
@@ -33,12 +33,28 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
 
 
 class Kind(NamedTuple):
-    """A kind of guest: its name in paths and messages, the key that holds its name, and keys it names differently."""
+    """A kind of guest."""
 
     path: str
-    label: str
-    name_key: str
-    renamed: dict[str, str]
+    label: str  # what PVE's messages call it
+    noun: str
+    name_key: str  # the key that holds its name
+    renamed: dict[str, str]  # options that PVE names differently
+    options: dict[str, Option]
+    numbered: dict[str, Option]  # options that are a dict of numbered keys: net0, mp3, dev1
+    required: tuple[str, ...] = ()  # options that cannot be removed
+    content: str = "rootdir"  # what a storage must take to hold its disks
+    tool: str = "pct"  # the node's command for it
+    staged: bool = False  # its configuration and what waits for a restart are read together
+
+    def option(self, key: str) -> Option | None:
+        """The option behind a configuration key, numbered ones included."""
+        stem = key.rstrip("0123456789")
+        if stem != key:
+            for name, item in self.numbered.items():
+                if stem == (item.key or name):
+                    return item
+        return self.options.get(key)
 
 
 NET = PropertyString(
@@ -76,6 +92,11 @@ DEVICE = PropertyString(
     defaults={"deny-write": False}, bare="path",
 )  # fmt: skip
 
+HOSTNAME = Text(pattern=r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?", hint="a DNS name (letters, digits, - and .)")
+TAGS = Words(
+    ";", unordered=True, lower=True, word=r"[a-z0-9_][a-z0-9_+.-]*", hint="a tag (letters, digits, _, +, . and -)"
+)
+
 # Options of the configuration. Zero means "no limit" to cores, cpulimit and cpuunits: the key is deleted.
 LXC_OPTIONS = {
     "arch": Option(STR, Text(("amd64", "i386", "arm64", "armhf", "riscv32", "riscv64"))),
@@ -88,8 +109,7 @@ LXC_OPTIONS = {
     "description": Option(STR, Note(), ""),
     "features": Option(RAW, FEATURES, {}),
     "hookscript": Option(STR, Text(), ""),
-    "hostname": Option(STR, Text(pattern=r"[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?",
-                                 hint="a DNS name (letters, digits, - and .)"), ""),
+    "hostname": Option(STR, HOSTNAME, ""),
     "memory": Option(INT, Number(16), 512),
     "nameserver": Option(LIST, Words(" "), []),
     "onboot": Option(BOOL, Boolean(), False),
@@ -100,32 +120,25 @@ LXC_OPTIONS = {
     "searchdomain": Option(LIST, Words(" "), []),
     "startup": Option(RAW, STARTUP, {}),
     "swap": Option(INT, Number(0), 512),
-    "tags": Option(LIST, Words(";", unordered=True, lower=True, word=r"[a-z0-9_][a-z0-9_+.-]*",
-                               hint="a tag (letters, digits, _, +, . and -)"), []),
+    "tags": Option(LIST, TAGS, []),
     "timezone": Option(STR, Text(), ""),
     "tty": Option(INT, Number(0, 6), 2),
     "unprivileged": Option(BOOL, Boolean(), False, fixed=True),
 }  # fmt: skip
-# What is compared on a virtual machine today.
-QEMU_KEYS = (
-    "cores",
-    "cpulimit",
-    "cpuunits",
-    "description",
-    "hostname",
-    "memory",
-    "onboot",
-    "protection",
-    "startup",
-    "tags",
-)
 
 # Options that are a dict of numbered keys: net0, mp3, dev1.
 NUMBERED = {"net": Option(DICT, NET, {}), "mp": Option(DICT, MP, {}), "dev": Option(DICT, DEVICE, {})}
 
-LXC = Kind("lxc", "CT", "hostname", {})
-QEMU = Kind("qemu", "VM", "name", {"hostname": "name"})
-KINDS = {"lxc": LXC, "qemu": QEMU}
+LXC = Kind(
+    path="lxc",
+    label="CT",
+    noun="container",
+    name_key="hostname",
+    renamed={},
+    options=LXC_OPTIONS,
+    numbered=NUMBERED,
+    required=("memory", "rootfs", "arch", "ostype", "unprivileged"),
+)
 
 # Options that only a creation uses, or that say what to do with the guest.
 CREATION = {
@@ -145,20 +158,14 @@ CONTROL = {
 }
 
 
-def option(key: str) -> Option | None:
-    """The option behind a configuration key of a container, numbered ones included."""
-    stem = key.rstrip("0123456789")
-    return NUMBERED[stem] if stem in NUMBERED and stem != key else LXC_OPTIONS.get(key)
+option = LXC.option
 
 
-def guest_spec(kinds: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The Ansible options of one guest; several kinds of guest are told apart by ``type``."""
-    options = {**LXC_OPTIONS, **NUMBERED}
-    spec = {**{key: dict(item.spec) for key, item in options.items()}, **CREATION, **CONTROL}
+def guest_spec() -> dict[str, Any]:
+    """The Ansible options of a container."""
+    spec = {**{key: dict(item.spec) for key, item in {**LXC_OPTIONS, **NUMBERED}.items()}, **CREATION, **CONTROL}
     for key in ("arch", "cmode", "ostype"):
         spec[key]["choices"] = list(LXC_OPTIONS[key].kind.choices)
-    if kinds:
-        spec["type"] = {"type": "str", "choices": list(kinds), "default": kinds[0]}
     return spec
 
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Mount, PropertyString, Size
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import KINDS, QEMU, Drive
 
 DELETE = None
-REQUIRED = ("memory", "rootfs", "arch", "ostype", "unprivileged")
+HIDDEN = "(hidden)"
 
 
 class Step(NamedTuple):
@@ -27,12 +28,14 @@ class Guest:
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
         self.vmid: int = params["vmid"]
-        self.kind = lxc.KINDS[params.get("type") or "lxc"]
+        self.kind = KINDS[params.get("type") or "lxc"]
         self.state: str = params["state"]
         self.name: str = params.get("hostname") or ""
         self.node: str = params.get("node") or ""
         self.item: dict[str, Any] | None = None
         self.config: dict[str, Any] = {}
+        self.waiting: list[str] = []  # what a virtual machine takes at its next start only
+        self.sent: set[str] = set()  # secrets, which cannot be read back
         self.running = False
         self.problems: list[str] = []
         self.misplaced = False
@@ -68,21 +71,26 @@ class Guest:
             self.problem(f"vmid {self.vmid} is out of range, choose one from 100 to 999999999")
         if len(self.params.get("password") or "12345") < 5:
             self.problem("password is too short, it needs at least 5 characters")
+        kind = self.kind
+        known = {key for other in KINDS.values() for key in (*other.options, *other.numbered)} | {*lxc.CREATION}
+        mine = {*kind.options, *kind.numbered, *(lxc.CREATION if kind is lxc.LXC else ())}
         given: dict[str, Any] = {}
         for key, value in self.params.items():
-            if key in lxc.NUMBERED:
-                for name, item in (value or {}).items():
-                    if not re.fullmatch(rf"{key}\d+", str(name)):
-                        self.problem(f"'{name}' is not a key of {key}, number it as in {key}0")
+            if value is None or key not in known:
+                continue
+            if key not in mine:
+                self.problem(f"'{key}' is not an option of a {kind.noun}, leave it out")
+            elif key in kind.numbered:
+                stem = kind.numbered[key].key or key
+                for name, item in value.items():
+                    if not re.fullmatch(rf"{stem}\d+", str(name)):
+                        self.problem(f"'{name}' is not a key of {key}, number it as in {stem}0")
                     else:
                         given[name] = "" if item is None else item
-            elif key in lxc.LXC_OPTIONS and value is not None:
+            elif key in kind.options:
                 given[key] = value
         for key, value in given.items():
-            option = lxc.option(key)
-            if self.kind is lxc.QEMU and key not in lxc.QEMU_KEYS:
-                self.problem(f"'{key}' is not supported for virtual machines yet, leave it out")
-                continue
+            option = kind.option(key)
             try:
                 parsed = option.kind.parse(value)
                 if isinstance(option.kind, PropertyString):
@@ -91,10 +99,10 @@ class Guest:
                 self.problem(f"{key}: {error}")
                 continue
             self.wanted[key] = DELETE if parsed in ("", [], {}, 0) and self._removable(key, parsed) else parsed
-            if self.wanted[key] is DELETE and key in ("hostname", *REQUIRED):
+            if self.wanted[key] is DELETE and key in ("hostname", *kind.required):
                 self.problem(f"{key} is empty, give it a value or leave it out")
         for key in self.params.get("delete") or []:
-            if lxc.option(key) is None or key in REQUIRED:
+            if kind.option(key) is None or key in kind.required:
                 self.problem(f"delete: '{key}' is not an option that can be deleted")
             elif self.wanted.get(key, DELETE) is not DELETE:
                 self.problem(f"'{key}' is both given and in delete, choose one")
@@ -104,11 +112,11 @@ class Guest:
     @staticmethod
     def _removable(key: str, value: Any) -> bool:
         """An empty value removes the key; so does zero where it means that there is no limit."""
-        return not isinstance(value, (bool, int, float)) or key in ("cores", "cpulimit", "cpuunits")
+        return not isinstance(value, (bool, int, float)) or key in ("cores", "cpulimit", "cpuunits", "vcpus")
 
     def current(self, key: str) -> Any:
         """The canonical value that PVE has now; an absent key means its default."""
-        option = lxc.option(key)
+        option = self.kind.option(key)
         raw = self.config.get(self.kind.renamed.get(key, key))
         if raw is None or (isinstance(raw, str) and not raw.strip()):
             return option.default
@@ -127,9 +135,11 @@ class Guest:
 
     def view(self, key: str, value: Any) -> Any:
         """A value as the diff shows it: without what was left to PVE."""
-        option, wanted = lxc.option(key), self.wanted.get(key, value)
+        option, wanted = self.kind.option(key), self.wanted.get(key, value)
         if value in (DELETE, "", [], {}) or (wanted is DELETE and value == option.default):
             return None
+        if option.secret:
+            return HIDDEN
         if isinstance(option.kind, PropertyString) and isinstance(value, dict):
             return option.kind.show(option.kind.visible(value, wanted if isinstance(wanted, dict) else value))
         return value
@@ -145,6 +155,7 @@ class Plan:
         self.sets: dict[str, Any] = {}
         self.deletes: list[str] = []
         self.resizes: dict[str, int] = {}
+        self.imports: dict[str, int] = {}  # disks that are made as large as their source and grow then
         self.steps: list[Step] = []
         self.problems: list[str] = []
         if guest.state == "absent":
@@ -159,8 +170,16 @@ class Plan:
 
     @property
     def drives(self) -> list[str]:
-        """The volumes whose options change."""
-        return [key for key in (*self.sets, *self.deletes) if key == "rootfs" or key.startswith("mp")]
+        """The volumes that protection keeps from being changed; those of a virtual machine only from being removed."""
+        keys = self.deletes if self.guest.kind is QEMU else (*self.sets, *self.deletes)
+        return [key for key in keys if isinstance(self.guest.kind.option(key).kind, Mount)]
+
+    @property
+    def detached(self) -> list[str]:
+        """The disks of a virtual machine that leave their place and stay with it."""
+        guest = self.guest
+        disks = [key for key in self.deletes if isinstance(guest.kind.option(key).kind, Drive)]
+        return [key for key in disks if "media=cdrom" not in str(guest.config.get(key))]
 
     def __bool__(self) -> bool:
         return bool(self.steps)
@@ -185,28 +204,36 @@ class Plan:
 
     def _create(self) -> None:
         guest = self.guest
-        if guest.kind is lxc.QEMU:
-            self.problem("it does not exist, and creating virtual machines is not supported yet: create it first")
-            return
-        for key, example in (
-            ("ostemplate", "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"),
-            ("rootfs", "{storage: local-lvm, size: 8G}"),
-        ):
+        examples = {
+            "ostemplate": "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst",
+            "rootfs": "{storage: local-lvm, size: 8G}",
+        }
+        for key, example in examples.items() if guest.kind is lxc.LXC else ():
             if not (guest.params.get(key) or guest.wanted.get(key)):
                 self.problem(f"{key} is missing, a new container needs it (for example {example})")
         self.steps.append(Step("create", "create"))
-        for key, value in {"unprivileged": True, **guest.wanted}.items():
+        usual = {"unprivileged": True} if guest.kind is lxc.LXC else {}
+        for key, value in {**usual, **guest.wanted}.items():
             if value is DELETE:
                 continue
-            if isinstance(lxc.option(key).kind, Mount):
+            kind = guest.kind.option(key).kind
+            if isinstance(kind, Mount):
                 self._new_volume(key, value)
             self.sets[key] = value
             self.change(key, None, guest.view(key, value))
+        self.steps += self._growing(self.imports)
+        self._devices()
 
     def _update(self) -> None:
         guest = self.guest
         for key, value in guest.wanted.items():
-            option, current = lxc.option(key), guest.current(key)
+            option, current = guest.kind.option(key), guest.current(key)
+            if option.secret and value is not DELETE:
+                unknown = guest.params.get("update_password") == "always" and key not in guest.sent
+                if unknown or not current:
+                    self.sets[key] = value
+                    self.change(key, guest.view(key, current), HIDDEN)
+                continue
             if value is DELETE:
                 if current != option.default:
                     self.deletes.append(key)
@@ -228,14 +255,59 @@ class Plan:
             old = self.before.get(disk, guest.view(disk, guest.current(disk)))
             self.change(disk, old, guest.view(disk, {**self.sets.get(disk, guest.current(disk)), "size": size}))
         # A volume grows first: an option that has to wait for a restart would keep the old size.
-        for disk, size in sorted(self.resizes.items()):
-            self.steps.append(Step("resize", f"resize {disk} to {Size().format(size)}"))
+        self.steps += self._growing(self.resizes)
         if self.sets or self.deletes:
-            self.steps.append(Step("update", "update " + ", ".join(sorted([*self.sets, *self.deletes]))))
+            text = "update " + ", ".join(sorted([*self.sets, *self.deletes]))
+            if self.detached:
+                text += f" (detach {', '.join(self.detached)}: each volume stays as an unused one of the guest)"
+            self.steps.append(Step("update", text))
+        self.steps += self._growing(self.imports)
         if self.drives and guest.current("protection") and guest.wanted.get("protection") is not False:
             self.problem(f"it is protected, turn off protection to change {', '.join(self.drives)}")
+        self._devices()
+
+    @staticmethod
+    def _growing(sizes: dict[str, int]) -> list[Step]:
+        return [Step("resize", f"resize {disk} to {Size().format(size)}") for disk, size in sorted(sizes.items())]
+
+    def imported(self, disk: str, size: int) -> None:
+        """What is imported has this size: there is nothing to grow, or it is too large already."""
+        wanted, text = self.imports[disk], Size().format
+        if size > wanted:
+            self.problem(
+                f"{disk}: what is imported has {text(size)} and cannot shrink to {text(wanted)}, write at least "
+                f"{text(size)}"
+            )
+        elif size == wanted:
+            self.steps = [step for step in self.steps if step not in self._growing({disk: size})]
+
+    def _devices(self) -> None:
+        """What the options of a virtual machine say about each other, as far as this run changes them."""
+        guest = self.guest
+        if guest.kind is not QEMU:
+            return
+
+        after = {key: guest.current(key) for key in guest.config if guest.kind.option(key)}
+        after = {key: value for key, value in {**after, **self.sets}.items() if key not in self.deletes}
+        if "boot" in self.sets:
+            for device in self.sets["boot"].get("order", []):
+                if device not in after:
+                    self.problem(f"boot: '{device}' is not a device of the guest, add it or leave it out of order")
+        machine = after.get("machine")
+        machine = machine.get("type", "pc") if isinstance(machine, dict) else str(machine or "pc")
+        for key in self.sets:
+            if key.startswith("hostpci") and self.sets[key].get("pcie") and "q35" not in machine:
+                self.problem(f"{key}: pcie needs machine q35, not {machine}: set machine to q35 or leave pcie out")
 
     def _new_volume(self, key: str, wanted: dict[str, Any]) -> None:
+        kind = self.guest.kind.option(key).kind
+        if isinstance(kind, Drive):
+            flaw = kind.flaw(wanted)
+            if flaw:
+                self.problem(f"{key}: {flaw}")
+            if "import-from" in wanted and "size" in wanted:
+                self.imports[key] = wanted["size"]
+            return
         volume = wanted.get("volume", "")
         if volume and not volume.startswith("/"):
             self.problem(f"{key}: '{volume}' is not a new volume, write storage:GiB such as local-lvm:8")
@@ -247,12 +319,11 @@ class Plan:
         if not isinstance(current, dict) or not current:
             self._new_volume(key, wanted)
             return target
-        if "storage" in current and wanted.get("storage", current["storage"]) != current["storage"]:
-            old, new = current["storage"], wanted["storage"]
-            self.problem(f"{key} is on storage '{old}', not '{new}': move the volume first")
-        elif wanted.get("volume", current["volume"]) != current["volume"]:
-            if not (wanted["volume"].startswith("/") and current["volume"].startswith("/")):
-                self.problem(f"{key} holds {current['volume']}, detach it ({key}: null) before you attach another")
+        kind = self.guest.kind.option(key).kind
+        clash = kind.clash if isinstance(kind, Drive) else self._clash
+        text = clash(key, wanted, current)
+        if text:
+            self.problem(text)
         elif "size" in wanted and "size" in current:
             old, new = current["size"], wanted["size"]
             if new < old:
@@ -261,6 +332,16 @@ class Plan:
             elif new > old:
                 self.resizes[key] = new
         return {**target, "size": current["size"]} if "size" in current else target
+
+    @staticmethod
+    def _clash(key: str, wanted: dict[str, Any], current: dict[str, Any]) -> str:
+        """Why the mount point that is there cannot become what is wanted, if it cannot."""
+        if "storage" in current and wanted.get("storage", current["storage"]) != current["storage"]:
+            return f"{key} is on storage '{current['storage']}', not '{wanted['storage']}': move the volume first"
+        old, new = current["volume"], wanted.get("volume", current["volume"])
+        if old != new and not (new.startswith("/") and old.startswith("/")):
+            return f"{key} holds {old}, detach it ({key}: null) before you attach another"
+        return ""
 
     def _pool(self) -> None:
         guest, pool = self.guest, self.guest.params.get("pool")

@@ -18,7 +18,7 @@ LAST_LINES = 12
 # What makes, changes, starts or removes a guest or a template: consoles and backups are not waited for.
 WORK = (
     *("vzcreate", "vzclone", "vzrestore", "vzstart", "vzshutdown", "vzdestroy", "resize"),
-    *("qmstart", "qmshutdown", "qmdestroy", "download", "imgdel"),
+    *("qmcreate", "qmclone", "qmrestore", "qmconfig", "qmstart", "qmshutdown", "qmdestroy", "download", "imgdel"),
 )
 
 # PVE's words for what another try on fresh data may overcome: somebody else is at work, or was.
