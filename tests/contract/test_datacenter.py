@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pools, and the options of the datacenter."""
+"""Pools, the options of the datacenter, and replication jobs."""
 
 from __future__ import annotations
 
@@ -165,4 +165,66 @@ def test_what_another_administrator_changed_in_the_options_comes_back(run, api):
 def test_bad_options_are_refused_before_the_first_write(run, api, options, words):
     message = run.fails("pve_datacenter_options", options)
     assert f"datacenter options: {words}" in message
+    assert api.writes() == []
+
+
+# -------------------------------------------------------------------------------------- replication jobs
+
+REPLICATION = Life(
+    "pve_replication_job",
+    {"id": "100-0"},
+    {"target": "pve2", "rate": 10, "schedule": "*/15"},
+    {"schedule": "*/5", "rate": 2.5, "comment": "copy", "disable": True},
+    spellings=[{"rate": "10.0"}, {"disable": False}],
+    removed=["comment"],
+)
+
+
+@pytest.fixture
+def nodes(run, api, guests):
+    api.pve.nodes["pve2"] = {"online": True}
+
+
+@lives(REPLICATION)
+def test_whole_life_of_a_replication_job(run, api, nodes, life):
+    whole_life(run, life)
+    assert api.pve.area("/cluster/replication")["100-0"]["remove_job"] == "full"
+
+
+def test_a_deleted_job_is_gone_when_the_node_has_cleaned_up(run, api, nodes):
+    job = {"id": "100-0", "target": "pve2"}
+    run("pve_replication_job", job)
+    assert run("pve_replication_job", {**job, "state": "absent", "keep": True})["changed"]
+    assert api.pve.area("/cluster/replication")["100-0"]["remove_job"] == "local"
+    assert not run("pve_replication_job", {**job, "state": "absent"})["changed"]
+    assert "is being deleted: run again when it is gone" in run.fails("pve_replication_job", job)
+    api.pve.run_replication()
+    assert run("pve_replication_job", job)["action"] == "create"
+
+
+def test_no_limit_is_no_rate(run, api, nodes):
+    run("pve_replication_job", {"id": "100-0", "target": "pve2", "rate": 10})
+    both(run, REPLICATION, {"rate": 0})
+    nothing(run, REPLICATION, {"rate": 0})
+    assert "rate" not in api.pve.area("/cluster/replication")["100-0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"id": "100"}, "the id is that of a guest, a dash and a number"),
+        ({"id": "100-1"}, "target is missing, a new replication job needs it"),
+        ({"id": "100-1", "target": "pve3"}, "target: there is no node 'pve3', choose of pve1, pve2"),
+        ({"id": "100-1", "target": "pve1"}, "target: guest 100 is on node 'pve1' itself"),
+        ({"id": "900-1", "target": "pve2"}, "guest 900 does not exist"),
+        ({"id": "100-0", "target": "pve1"}, "target is 'pve2' and cannot be changed to 'pve1'"),
+        ({"id": "100-0", "schedule": "now and then"}, "schedule: 'now and then' is not a calendar event"),
+        ({"id": "100-0", "rate": 0.5}, "rate: 0.5 is out of range, it must be at least 1, or 0 for no limit"),
+    ],
+)
+def test_bad_replication_is_refused_before_the_first_write(run, api, nodes, options, words):
+    run("pve_replication_job", {"id": "100-0", "target": "pve2"})
+    api.requests()
+    message = run.fails("pve_replication_job", options)
+    assert f"replication job '{options['id']}': {words}" in message
     assert api.writes() == []

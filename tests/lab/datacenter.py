@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State of backup jobs and of the datacenter's options, and storages as they read."""
+"""State of jobs and of the datacenter's options, and storages as they read."""
 
 from __future__ import annotations
 
@@ -153,6 +153,14 @@ class Datacenter(Storages, Records):
             required=("schedule", "enabled", "repeat-missed"),
         ),
         Area("/cluster/options", shown=options_shown),
+        Area(
+            "/cluster/replication",
+            "id",
+            missing=(500, "no such replication job '{id}'"),
+            taken="job '{id}' already exists",
+            stored=lambda values: {"type": "local", **values},
+            required=("target", "type"),
+        ),
     )
     # What reads without a digest.
     undigested = ("/cluster/backup", "/cluster/options")
@@ -164,8 +172,10 @@ class Datacenter(Storages, Records):
         return record
 
     def record_create(self, area: Area, ident: str, values: Values) -> Any:
+        check_event(values)
+        if area.collection == "/cluster/replication" and values["target"] not in self.nodes:
+            raise PveError(500, f"Target '{values['target']}' does not exist.")
         if area.collection == "/cluster/backup":
-            check_event(values)
             if not values.get("schedule"):
                 raise PveError(
                     400, "Parameter verification failed.", {"schedule": "neither 'starttime' nor 'schedule' were set"}
@@ -177,6 +187,23 @@ class Datacenter(Storages, Records):
     def record_update(self, area: Area, ident: str, values: Values) -> Any:
         check_event(values)
         return super().record_update(area, ident, values)
+
+    def _handler(self, area: Area, verb: str, one: bool) -> Callable[..., Any]:
+        async def mark(values: Values, user: str) -> None:
+            """The node of the guest deletes the job when it has cleaned up."""
+            jobs = self.area(area.collection)
+            if values["id"] not in jobs:
+                self.record_missing(area, values["id"])
+            jobs[values["id"]]["remove_job"] = "local" if values.get("keep") else "full"
+
+        marked = area.collection == "/cluster/replication" and verb == "DELETE"
+        return mark if marked else super()._handler(area, verb, one)
+
+    def run_replication(self) -> None:
+        """What the nodes do with the jobs that are marked."""
+        jobs = self.area("/cluster/replication")
+        for ident in [ident for ident, job in jobs.items() if job.get("remove_job")]:
+            del jobs[ident]
 
     def _routes_schedules(self) -> list[tuple[str, str, Callable[..., Any]]]:
         return [("GET", "/cluster/jobs/schedule-analyze", self._analyze)]
