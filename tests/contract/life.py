@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -83,6 +83,17 @@ def whole_life(run: Run, life: Life) -> None:
     if not life.once:
         assert both(run, life, {}, state="absent")["changed"]
         nothing(run, life, {}, state="absent")
+
+
+def limited(run: Run, life: Life, **privileges: str) -> Life:
+    """The same life, led with a token of a user who has these privileges (`Sys_Audit="/"`) and no others."""
+    user, token, secret = "limited@pve", "life", "0b7a3c8e-4f7f-4d0c-9a55-6c1f2f1f5a10"
+    run.api.pve.apitokens[f"{user}!{token}"] = secret
+    run.api.pve.acl = {}
+    for privilege, path in privileges.items():
+        run.api.pve.grant(user, path, privilege.replace("_", "."))
+    login = {"api_user": user, "api_token_id": token, "api_token_secret": secret}
+    return replace(life, ident={**life.ident, **login})
 
 
 def lives(*table: Life) -> Any:
