@@ -142,6 +142,7 @@ class HaResource(Resource):
     """A guest under high availability; its state is also what is requested of it."""
 
     result_name = "ha_resource"
+    version: str | None = None
 
     def fetch(self) -> dict[str, Any] | None:
         listing = self.client.get(self.path)
@@ -154,6 +155,12 @@ class HaResource(Resource):
             # Nothing is requested of the guest; the result still tells what was given.
             self.params = {**self.params, "state": None}
         super().parse()
+
+    def is_8(self) -> bool:
+        """Asked once, however often a change is planned."""
+        if self.version is None:
+            self.version = self.client.get("/version")["version"]
+        return str(self.version).startswith("8.")
 
     def validate(self) -> None:
         """What only one of 8 and 9 knows; the other is asked before anything is written."""
@@ -170,7 +177,7 @@ class HaResource(Resource):
                 return
             if group not in groups:
                 self.problem(f"group '{group}' does not exist, create it with pve_ha_group")
-        if "failback" in self.sets and str(self.client.get("/version")["version"]).startswith("8."):
+        if "failback" in self.sets and self.is_8():
             self.problem("failback is an option of Proxmox VE 9, on 8 set nofailback of the group with pve_ha_group")
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.life import Life, both, lives, nothing, whole_life
+from tests.contract.life import Life, both, limited, lives, nothing, whole_life
 from tests.lab.cluster import RESOURCES, RULES
 
 RESOURCE, RULE, GROUP = "pve_ha_resource", "pve_ha_rule", "pve_ha_group"
@@ -127,6 +127,19 @@ def test_whole_life_of_a_rule(managed, life):
 @lives(GROUP_LIFE)
 def test_whole_life_of_a_group(eight, life):
     whole_life(eight, life)
+
+
+@lives(RESOURCE_LIFE, *RULE_LIVES, GROUP_LIFE)
+def test_the_documented_privileges_are_enough_and_necessary(managed, life):
+    if life is RESOURCE_LIFE:
+        held(managed, RESOURCES).clear()
+    if life is GROUP_LIFE:
+        managed.api.pve.version = "8.4.14"
+    privileges = {"Sys_Console": "/", "Sys_Audit": "/"}
+    whole_life(managed, limited(managed, life, **privileges))
+    for privilege in privileges:
+        fewer = limited(managed, life, **{name: path for name, path in privileges.items() if name != privilege})
+        assert "privilege" in managed.fails(life.module, {**fewer.ident, **life.created})
 
 
 def test_an_ha_resource_that_is_absent_is_no_change(run):

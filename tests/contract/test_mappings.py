@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.life import Life, lives, whole_life
+from tests.contract.life import Life, limited, lives, whole_life
 from tests.lab.cluster import PCI
 
 MODULE = "pve_pci_mapping"
@@ -15,7 +15,7 @@ SECOND = {"node": "pve2", "path": "0000:41:00.0;0000:42:00.0", "id": "10de:2204"
 GPU = {"id": "gpu", "map": [FIRST, SECOND], "description": "for transcoding"}
 
 
-@lives(
+LIVES = (
     Life(
         MODULE,
         {"id": "gpu"},
@@ -42,8 +42,20 @@ GPU = {"id": "gpu", "map": [FIRST, SECOND], "description": "for transcoding"}
         removed=["description"],
     ),
 )
+
+
+@lives(*LIVES)
 def test_whole_life(run, life):
     whole_life(run, life)
+
+
+@lives(*LIVES)
+def test_the_documented_privileges_are_enough_and_necessary(run, life):
+    privileges = {"Mapping_Modify": "/mapping/pci"}
+    whole_life(run, limited(run, life, **privileges))
+    for privilege in privileges:
+        fewer = limited(run, life, **{name: path for name, path in privileges.items() if name != privilege})
+        assert "privilege" in run.fails(life.module, {**fewer.ident, **life.created})
 
 
 def mappings(run):

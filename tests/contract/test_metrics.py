@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.contract.life import Life, lives, whole_life
+from tests.contract.life import Life, limited, lives, whole_life
 from tests.lab.cluster import METRICS
 
 MODULE = "pve_metric_server"
@@ -32,7 +32,7 @@ def encoded(values):
     return base64.b64encode(json.dumps(values).encode()).decode()
 
 
-@lives(
+LIVES = (
     Life(
         MODULE,
         {"id": "graphs"},
@@ -105,8 +105,20 @@ def encoded(values):
         removed=["otel_headers", "otel_resource_attributes", "otel_path"],
     ),
 )
+
+
+@lives(*LIVES)
 def test_whole_life(run, life):
     whole_life(run, life)
+
+
+@lives(*LIVES)
+def test_the_documented_privileges_are_enough_and_necessary(run, life):
+    privileges = {"Sys_Modify": "/", "Sys_Audit": "/"}
+    whole_life(run, limited(run, life, **privileges))
+    for privilege in privileges:
+        fewer = limited(run, life, **{name: path for name, path in privileges.items() if name != privilege})
+        assert "privilege" in run.fails(life.module, {**fewer.ident, **life.created})
 
 
 def servers(run):

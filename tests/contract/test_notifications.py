@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.contract.life import Life, lives, nothing, whole_life
+from tests.contract.life import Life, limited, lives, nothing, whole_life
 from tests.lab.cluster import ENDPOINTS, MATCHERS
 
 ENDPOINT, MATCHER = "pve_notification_endpoint", "pve_notification_matcher"
@@ -36,7 +36,7 @@ WEBHOOK = {
 GOTIFY = {"name": "phone", "type": "gotify", "server": "https://gotify.example.com", "token": SECRET}
 
 
-@lives(
+LIVES = (
     Life(
         ENDPOINT,
         {"name": "local-mail"},
@@ -144,8 +144,22 @@ GOTIFY = {"name": "phone", "type": "gotify", "server": "https://gotify.example.c
         removed=["comment", "match_severity"],
     ),
 )
+
+
+@lives(*LIVES)
 def test_whole_life(run, life):
     whole_life(run, life)
+
+
+@lives(*LIVES)
+def test_the_documented_privileges_are_enough_and_necessary(run, life):
+    privileges = {"Mapping_Modify": "/mapping/notifications"}
+    if life.module == ENDPOINT:
+        privileges["Sys_AccessNetwork"] = "/"
+    whole_life(run, limited(run, life, **privileges))
+    for privilege in privileges:
+        fewer = limited(run, life, **{name: path for name, path in privileges.items() if name != privilege})
+        assert "privilege" in run.fails(life.module, {**fewer.ident, **life.created})
 
 
 def endpoints(run, kind):
