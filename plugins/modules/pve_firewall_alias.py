@@ -14,7 +14,7 @@ description:
     the address.
   - An option that is given is enforced, one that is not given is left alone.
 notes:
-  - At the datacenter, needs the privilege C(Sys.Modify) on C(/).
+  - At the datacenter, needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
   - At a guest, needs C(VM.Config.Network) and C(VM.Audit) on C(/vms/{vmid}).
   - A node has no aliases of its own.
 seealso:

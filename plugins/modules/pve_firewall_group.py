@@ -15,8 +15,7 @@ description:
   - An option that is given is enforced, one that is not given is left alone.
   - The rules are handled as M(onprem.cloud.pve_firewall_rules) does it. A group that is deleted loses its rules first.
 notes:
-  - Needs the privilege C(Sys.Modify) on C(/).
-  - To judge whether the controller stays in, C(Sys.Audit) on C(/) is needed as well, unless O(allow_lockout=true).
+  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
 seealso:
   - module: onprem.cloud.pve_firewall_rules
 extends_documentation_fragment:

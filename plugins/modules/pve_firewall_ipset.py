@@ -15,7 +15,7 @@ description:
   - An option that is given is enforced, one that is not given is left alone.
   - Entries are added before others are removed, so that a set in use is never emptier than it has to be.
 notes:
-  - At the datacenter, needs the privilege C(Sys.Modify) on C(/).
+  - At the datacenter, needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
   - At a guest, needs C(VM.Config.Network) and C(VM.Audit) on C(/vms/{vmid}).
   - A node has no IP sets of its own.
   - The addresses of the datacenter's set C(management) may reach the web interface and SSH of every node. A guest's set

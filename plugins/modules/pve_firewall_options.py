@@ -15,10 +15,10 @@ description:
     default of Proxmox VE.
   - Refuses to shut the controller out, see O(allow_lockout).
 notes:
-  - At the datacenter, needs the privilege C(Sys.Modify) on C(/).
-  - At a node, needs C(Sys.Modify) on C(/nodes/{node}).
+  - At the datacenter, needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
+  - At a node, needs C(Sys.Modify) on C(/nodes/{node}), and C(Sys.Audit) on C(/) to judge whether the controller stays
+    in.
   - At a guest, needs C(VM.Config.Network) and C(VM.Audit) on C(/vms/{vmid}).
-  - To judge whether the controller stays in, C(Sys.Audit) on C(/) is needed as well, unless O(allow_lockout=true).
   - The rules of a guest apply to those of its interfaces that have C(firewall=1).
 seealso:
   - module: onprem.cloud.pve_firewall_rules

@@ -18,10 +18,12 @@ description:
     changed the rules meanwhile, and is then planned again on what is there.
   - Refuses to shut the controller out, see O(allow_lockout).
 notes:
-  - At the datacenter and for security groups, needs the privilege C(Sys.Modify) on C(/).
-  - At a node, needs C(Sys.Modify) on C(/nodes/{node}).
+  - At the datacenter and for security groups, needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
+  - At a node, needs C(Sys.Modify) on C(/nodes/{node}), and C(Sys.Audit) on C(/) to judge whether the controller stays
+    in.
   - At a guest, needs C(VM.Config.Network) and C(VM.Audit) on C(/vms/{vmid}).
-  - To judge whether the controller stays in, C(Sys.Audit) on C(/) is needed as well, unless O(allow_lockout=true).
+  - Proxmox VE looks for changes every ten seconds. Between two writes of a run it may find a list that is not complete;
+    connections that are open stay so.
 seealso:
   - module: onprem.cloud.pve_firewall_options
   - module: onprem.cloud.pve_firewall_group

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, Unreachable
 
-from tests.contract.life import Life, lives, whole_life
+from tests.contract.life import Life, limited, lives, whole_life
 
 SSH = {"action": "ACCEPT", "proto": "tcp", "dport": "22", "source": "192.0.2.0/24"}
 WEB = {"action": "ACCEPT", "proto": "tcp", "dport": "80,443,8000:8010", "comment": "web"}
@@ -24,7 +24,7 @@ SPELLED = [
 ]
 
 
-@lives(
+LIVES = (
     Life(
         "pve_firewall_options",
         {},
@@ -149,8 +149,25 @@ SPELLED = [
         for level in ({}, {"node": "pve1"}, {"node": "pve1", "type": "lxc", "vmid": 101})
     ),
 )
+
+
+@lives(*LIVES)
 def test_whole_life(run, life):
     whole_life(run, life)
+
+
+@lives(*LIVES)
+def test_whole_life_with_no_more_privileges_than_are_documented(run, life):
+    if "vmid" in life.ident:
+        guest = f"/vms/{life.ident['vmid']}"
+        whole_life(run, limited(run, life, VM_Audit=guest, VM_Config_Network=guest))
+    else:
+        whole_life(
+            run,
+            limited(
+                run, life, Sys_Audit="/", Sys_Modify=f"/nodes/{life.ident.get('node')}" if "node" in life.ident else "/"
+            ),
+        )
 
 
 # ----------------------------------------------------------------------------------------------------- rules
@@ -441,3 +458,28 @@ def test_the_datacenter_is_switched_on_whatever_number_that_is(run, api):
     api.pve.firewall_config("cluster")["options"]["enable"] = 1790000000
     assert not run("pve_firewall_options", {"enable": True})["changed"]
     assert run("pve_firewall_options", {"enable": False})["changed"]
+
+
+@pytest.mark.parametrize("lost", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("module", ["pve_firewall_rules", "pve_firewall_group", "pve_firewall_ipset"])
+def test_a_write_whose_answer_is_lost_happens_once(run, monkeypatch, lost, module):
+    option = "entries" if module == "pve_firewall_ipset" else "rules"
+    ident = {"pve_firewall_group": {"group": "web"}, "pve_firewall_ipset": {"name": "office"}}.get(module, {})
+    before, after = accept(1, 2, 3), accept(4, 3, 1)
+    if option == "entries":
+        before = [{"cidr": "192.0.2.1"}, {"cidr": "192.0.2.2"}, {"cidr": "192.0.2.3"}]
+        after = [{"cidr": "192.0.2.1", "nomatch": True}, {"cidr": "192.0.2.3"}, {"cidr": "192.0.2.4"}]
+    run(module, {**ident, option: before})
+    real, times = Client._request, []
+
+    def losing(self, method, path, values):
+        answer = real(self, method, path, values)
+        if method == lost and not times:
+            times.append(path)
+            raise Unreachable("The connection broke.")
+        return answer
+
+    monkeypatch.setattr(Client, "_request", losing)
+    assert run(module, {**ident, option: after})["changed"]
+    assert len(times) == 1
+    assert not run(module, {**ident, option: after})["changed"]
