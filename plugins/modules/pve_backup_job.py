@@ -327,8 +327,11 @@ class BackupJob(Resource):
         """Proxmox VE accepts any name, and every run of the job fails."""
         found = self.storage(storage)
         if found is None:
-            text = f"storage '{storage}' does not exist, create it first (pve_storage) or choose another"
-        elif "backup" not in str(found.get("content", "backup")).split(","):
+            text = (
+                f"storage '{storage}' does not exist, or the privilege Datastore.Audit to see it is missing, create it "
+                "first (pve_storage) or choose another"
+            )
+        elif "backup" not in str(found.get("content")).split(","):
             text = f"storage '{storage}' holds no backups, add backup to its content (pve_storage) or choose another"
         else:
             return
@@ -338,15 +341,7 @@ class BackupJob(Resource):
             self.problem(text)
 
     def storage(self, name: str) -> dict[str, Any] | None:
-        """The storage, None if there is none, and nothing known of it if it cannot be looked at."""
-        try:
-            return self.client.get(f"/storage/{name}")
-        except PveError as error:
-            if "does not exist" in error.text:
-                return None
-            if error.status != 403:
-                raise
-            return {}
+        return next((storage for storage in self.client.get("/storage") if storage["storage"] == name), None)
 
     def values(self, names: dict[str, Any]) -> dict[str, Any]:
         values = super().values(names)

@@ -1,14 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State of jobs and of the datacenter's options, and storages as they read."""
+"""State of jobs and of the datacenter's options, storages as they read, and backups."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
-from fakepve import PveError, formats
+from fakepve import PveError, TaskError, formats
 
 from tests.lab.records import Area, Records, Values
 
@@ -135,10 +136,47 @@ class Storages:
         self.storage_secrets.pop(v["storage"], None)
 
 
+# --------------------------------------------------------------------------------------- backups
+
+
+class Backups:
+    """Running vzdump."""
+
+    # How large an archive is.
+    archive_size = 57909530
+
+    def _routes_backups(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        return [("POST", "/nodes/{node}/vzdump", self._vzdump)]
+
+    async def _vzdump(self, v: Values, user: str) -> str:
+        vmid, node, storage = int(v["vmid"]), v["node"], v["storage"]
+        guest = next((guest for guest in [*self.vms, *self.cts] if guest.vmid == vmid), None)
+        kind = guest.guest.split("/")[0] if guest else "qemu"
+        packed = {"zstd": ".zst", "gzip": ".gz", "lzo": ".lzo", "1": ".lzo"}.get(v.get("compress", "0"), "")
+        stamp = time.strftime("%Y_%m_%d-%H_%M_%S")
+        name = f"vzdump-{kind}-{vmid}-{stamp}{'.tar' if kind == 'lxc' else '.vma'}{packed}"
+
+        async def body() -> str:
+            if guest is None:
+                raise TaskError(f"unable to find VM '{vmid}'")
+            self.store_file(storage, name, self.archive_size, "backup")
+            notes = v.get("notes-template", "").replace("{{guestname}}", guest.name)
+            facts = {"vmid": vmid, "notes": notes or None, "protected": v.get("protected")}
+            self.storages[storage]["volumes"][f"backup/{name}"].update(facts)
+            return "INFO: Backup job finished successfully"
+
+        log = [
+            f"INFO: starting new backup job: vzdump {vmid} --storage {storage} --node {node}",
+            f"INFO: Starting Backup of VM {vmid} ({kind})",
+            f"INFO: creating vzdump archive '/var/lib/vz/dump/{name}'",
+        ]
+        return await self.task(node, "vzdump", vmid, user, body, vm=guest, log=log)
+
+
 # ------------------------------------------------------------------------------------------ whole
 
 
-class Datacenter(Storages, Records):
+class Datacenter(Storages, Backups, Records):
     """Mixin of FakePve."""
 
     areas_datacenter = (
