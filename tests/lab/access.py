@@ -28,7 +28,6 @@ ACL_PATH = re.compile(
     r"/|/access(/groups|/realm)?(/[\w.-]+)?|/(nodes|pool|storage|mapping|sdn)(/[\w.-]+)*|/vms(/[1-9]\d{2,})?"
 )
 # The roles that come with Proxmox VE, besides those that fakepve knows.
-EVERYTHING_OF_GUESTS = [name for name in shapes.PRIVILEGES if name.startswith("VM.")]
 NOT_FOR_ADMINISTRATORS = (
     *("Mapping.Modify", "Permissions.Modify", "Realm.Allocate"),
     *("Sys.AccessNetwork", "Sys.Incoming", "Sys.Modify", "Sys.PowerMgmt"),
@@ -36,9 +35,18 @@ NOT_FOR_ADMINISTRATORS = (
 SPECIAL = {
     **shapes.ROLES,
     "PVEAdmin": [name for name in shapes.PRIVILEGES if name not in NOT_FOR_ADMINISTRATORS],
+    "PVEDatastoreAdmin": [name for name in shapes.PRIVILEGES if name.startswith("Datastore.")],
     "PVEDatastoreUser": ["Datastore.AllocateSpace", "Datastore.Audit"],
+    "PVEMappingAdmin": ["Mapping.Audit", "Mapping.Modify", "Mapping.Use"],
+    "PVEMappingUser": ["Mapping.Audit", "Mapping.Use"],
+    "PVEPoolAdmin": ["Pool.Allocate", "Pool.Audit"],
+    "PVEPoolUser": ["Pool.Audit"],
+    "PVESDNAdmin": ["SDN.Allocate", "SDN.Audit", "SDN.Use"],
+    "PVESDNUser": ["SDN.Audit", "SDN.Use"],
+    "PVESysAdmin": ["Sys.Audit", "Sys.Console", "Sys.Syslog"],
     "PVETemplateUser": ["VM.Audit", "VM.Clone"],
-    "PVEVMAdmin": EVERYTHING_OF_GUESTS,
+    "PVEUserAdmin": ["Group.Allocate", "Realm.AllocateUser", "User.Modify"],
+    "PVEVMAdmin": [name for name in shapes.PRIVILEGES if name.startswith("VM.")],
     "PVEVMUser": [
         *("VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.PowerMgmt"),
         *("VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.FileWrite"),
@@ -152,6 +160,7 @@ class Access(Records):
         handlers = {
             ("GET", "/access/acl"): self._acl_list,
             ("PUT", "/access/acl"): self._acl_update,
+            ("GET", "/access/users/{userid}/token"): self._token_list,
             ("GET", TOKEN): self._token_read,
             ("POST", TOKEN): self._token_create,
             ("PUT", TOKEN): self._token_update,
@@ -176,19 +185,30 @@ class Access(Records):
     def record_list(self, area: Area, values: Values) -> list[Values]:
         found = super().record_list(area, values)
         if area.collection == GROUPS:
-            members = {item["groupid"]: [] for item in found}
-            for userid, user in sorted(self.area(USERS).items()):
-                for group in words(user["groups"]):
-                    members.setdefault(group, []).append(userid)
-            return [{**item, "users": ",".join(members[item["groupid"]])} for item in found]
+            return [{**item, "users": ",".join(self.members(item["groupid"]))} for item in found]
+        if area.collection == USERS:
+            return [self._listed_user(item, bool(values.get("full"))) for item in found]
         return [{"special": 0, **item} for item in found] if area.collection == ROLES else found
+
+    def members(self, groupid: str) -> list[str]:
+        return sorted(userid for userid, user in self.area(USERS).items() if groupid in words(user["groups"]))
+
+    def _listed_user(self, item: Values, full: bool) -> Values:
+        if not full:
+            return {key: value for key, value in item.items() if key != "groups"}
+        tokens = [{"tokenid": name, **token} for name, token in self.user_tokens.get(item["userid"], {}).items()]
+        return {**item, **({"tokens": tokens} if tokens else {})}
 
     def record_read(self, area: Area, ident: str) -> Values:
         found = super().record_read(area, ident)
-        if area.collection == USERS:
-            alone = {key: value for key, value in found.items() if key not in ("userid", "digest")}
-            return {**alone, "tokens": self.user_tokens.get(ident) or None}
-        return dict.fromkeys(words(found["privs"]), 1) if area.collection == ROLES else found
+        if area.collection == ROLES:
+            return dict.fromkeys(words(found["privs"]), 1)
+        # Who asks for one knows its name, and only realms have a digest.
+        hidden = (area.key,) if area.collection == DOMAINS else (area.key, "digest")
+        alone = {key: value for key, value in found.items() if key not in hidden}
+        if area.collection == GROUPS:
+            return {**alone, "members": self.members(ident)}
+        return {**alone, "tokens": self.user_tokens.get(ident) or None} if area.collection == USERS else alone
 
     async def _password(self, request: web.Request) -> web.Response:
         """Who may change users changes their passwords, and proves who is asking by the password of their own."""
@@ -208,9 +228,19 @@ class Access(Records):
             if group not in self.area(GROUPS):
                 raise PveError(500, f"{verb} user failed: no such group '{group}'")
 
+    def _check_role(self, ident: str, values: Values) -> None:
+        unknown = [name for name in words(values.get("privs")) if name not in shapes.PRIVILEGES]
+        wrong = {"privs": f"invalid format - invalid privilege '{unknown[0]}'\n"} if unknown else {}
+        if ident.lower().startswith("pve"):
+            wrong["roleid"] = "cannot use role ID starting with the (case-insensitive) 'PVE' namespace"
+        if wrong:
+            raise PveError(400, "Parameter verification failed.", wrong)
+
     def record_create(self, area: Area, ident: str, values: Values) -> Any:
         if area.collection == USERS:
             self._check_groups("create", values)
+        if area.collection == ROLES:
+            self._check_role(ident, values)
         if area.collection == DOMAINS:
             if values["type"] in ("pam", "pve"):
                 raise PveError(500, f"add auth server failed: unable to create builtin type '{values['type']}'")
@@ -311,6 +341,9 @@ class Access(Records):
             raise PveError(500, f"no such token '{values['tokenid']}' for user '{values['userid']}'")
         return tokens[values["tokenid"]]
 
+    def _token_list(self, values: Values, user: str) -> list[Values]:
+        return [{"tokenid": name, **token} for name, token in self._tokens(values).items()]
+
     def _token_read(self, values: Values, user: str) -> Values:
         return dict(self._token(values))
 
@@ -320,6 +353,8 @@ class Access(Records):
         return {"full-tokenid": name, "value": self.apitokens[name]}
 
     def _token_create(self, values: Values, user: str) -> Values:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9.\-_]+", values["tokenid"]):
+            raise PveError(400, "Parameter verification failed.", {"tokenid": "value does not match the regex pattern"})
         tokens = self._tokens(values)
         if values["tokenid"] in tokens:
             raise PveError(400, "Parameter verification failed.", {"tokenid": "Token already exists."})
