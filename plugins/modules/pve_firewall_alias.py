@@ -13,6 +13,7 @@ description:
   - Creates, changes and deletes an alias of the datacenter or of a guest. Rules and IP sets may say its name instead of
     the address.
   - An option that is given is enforced, one that is not given is left alone.
+  - Refuses to shut the controller out of the nodes, see O(allow_lockout).
 notes:
   - At the datacenter, needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
   - At a guest, needs C(VM.Config.Network) and C(VM.Audit) on C(/vms/{vmid}).
@@ -25,6 +26,7 @@ extends_documentation_fragment:
   - onprem.cloud.pve.attributes
   - onprem.cloud.pve.resource
   - onprem.cloud.pve.firewall
+  - onprem.cloud.pve.firewall_guard
 options:
   name:
     description: Name of the alias, letters, digits, C(-) and C(_). Its case means nothing.
@@ -68,6 +70,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.firewall import (
     DATACENTER,
+    GUARD,
     GUEST,
     LEVEL,
     Cidr,
@@ -84,7 +87,7 @@ TABLE = Table(
     id="name",
     options={"cidr": Option(STR, Cidr()), "comment": Option(STR, Comment(), "")},
     required=("cidr",),
-    places=LEVEL,
+    places={**LEVEL, **GUARD},
 )
 
 
@@ -94,6 +97,10 @@ class Alias(Named):
     def fetch(self) -> dict[str, Any] | None:
         listing = self.client.get(self.path)
         return next((item for item in listing if item["name"].lower() == self.name.lower()), None)
+
+    def future(self, action: str) -> dict[str, Any]:
+        cidr = self.sets.get("cidr", self.current("cidr"))
+        return {self.path: self.listing(action, {"cidr": cidr})} if action == "delete" or "cidr" in self.sets else {}
 
     def update(self) -> Any:
         # PVE takes the whole alias: a comment that is not sent is lost.

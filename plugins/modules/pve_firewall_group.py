@@ -14,6 +14,7 @@ description:
     C(group) uses it, at any level.
   - An option that is given is enforced, one that is not given is left alone.
   - The rules are handled as M(onprem.cloud.pve_firewall_rules) does it. A group that is deleted loses its rules first.
+  - Refuses to shut the controller out of the nodes, see O(allow_lockout).
 notes:
   - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
 seealso:

@@ -14,6 +14,7 @@ description:
     C(+name) to mean it.
   - An option that is given is enforced, one that is not given is left alone.
   - Entries are added before others are removed, so that a set in use is never emptier than it has to be.
+  - Refuses to shut the controller out of the nodes, see O(allow_lockout).
 notes:
   - At the datacenter, needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
   - At a guest, needs C(VM.Config.Network) and C(VM.Audit) on C(/vms/{vmid}).
@@ -28,6 +29,7 @@ extends_documentation_fragment:
   - onprem.cloud.pve.attributes
   - onprem.cloud.pve.resource
   - onprem.cloud.pve.firewall
+  - onprem.cloud.pve.firewall_guard
 options:
   name:
     description: Name of the set, letters, digits, C(-) and C(_). Proxmox VE keeps it in lower case.
@@ -89,6 +91,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.firewall import (
     DATACENTER,
+    GUARD,
     GUEST,
     LEVEL,
     Comment,
@@ -114,7 +117,7 @@ TABLE = Table(
     id="name",
     lower=True,
     options={"comment": Option(STR, Comment(), ""), "entries": Option(ENTRIES, Entries(), [])},
-    places=LEVEL,
+    places={**LEVEL, **GUARD},
 )
 
 
@@ -124,6 +127,11 @@ class IpSet(Named):
     def fetch(self) -> dict[str, Any] | None:
         found = super().fetch()
         return found and {**found, "entries": self.client.get(self.item_path)}
+
+    def future(self, action: str) -> dict[str, Any]:
+        if action == "update" and not {"entries"} & {*self.sets, *self.deletes}:
+            return {}
+        return {self.path: self.listing(action, {}), self.item_path: self.sets.get("entries", [])}
 
     def create(self) -> None:
         comment = {"comment": self.sets["comment"]} if "comment" in self.sets else {}

@@ -296,10 +296,9 @@ class Options(Guarded):
                 levels = " or ".join(WHERE[level] for level, options in LEVELS.items() if name in options)
                 self.problem(f"{name} is an option of {levels}, leave it out here")
 
-    def validate(self) -> None:
-        if self.sets or self.deletes:
-            future: dict[str, Any] = {**(self.raw or {}), **self.values(self.sets)}
-            self.guard({self.path: {key: value for key, value in future.items() if key not in self.deletes}})
+    def future(self, action: str) -> dict[str, Any]:
+        options: dict[str, Any] = {**(self.raw or {}), **self.values(self.sets)}
+        return {self.path: {key: value for key, value in options.items() if key not in self.deletes}}
 
 
 def main() -> None:

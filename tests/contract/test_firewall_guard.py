@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from ansible_collections.onprem.cloud.plugins.module_utils.pve import firewall
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client
 
 # In and out of the node's network, 192.0.2.0/24.
@@ -40,9 +43,24 @@ def test_what_is_not_told_about_is_found_on_the_connection(run):
     assert run("pve_firewall_options", {"enable": True})["changed"]
 
 
+@pytest.mark.parametrize(("came", "found"), [("198.51.100.7 50000 192.0.2.11 22", ["198.51.100.7"]), ("", [])])
+def test_on_the_node_itself_the_ssh_client_is_who_stays_in(monkeypatch, came, found):
+    monkeypatch.setenv("SSH_CONNECTION", came)
+    holder = object.__new__(firewall.Guarded)
+    holder.params, holder.client = {"controller_addresses": None}, SimpleNamespace(local=True)
+    assert holder.controllers() == found
+
+
 def test_rules_come_first_and_then_the_firewall_is_turned_on(run):
     run("pve_firewall_rules", {"rules": [SSH, API, DENY], **CONTROLLER})
     assert run("pve_firewall_options", {"enable": True, **CONTROLLER})["changed"]
+
+
+def test_a_set_of_destinations_is_looked_into(run, on):
+    run("pve_firewall_ipset", {"name": "nodes", "entries": [{"cidr": "192.0.2.11"}]})
+    rules = [{**SSH, "dport": "22,8006", "dest": "+nodes"}, {**DENY, "dest": "+nodes"}]
+    assert run("pve_firewall_rules", {"rules": rules, **CONTROLLER})["changed"]
+    assert "could no longer" in run.fails("pve_firewall_rules", {"rules": rules[::-1], **CONTROLLER})
 
 
 @pytest.mark.parametrize(("rules", "port"), [([SSH], "8006"), ([API], "22"), ([SSH, DENY, API], "8006")])
@@ -109,6 +127,33 @@ def test_a_security_group_is_looked_into(run, on):
     assert "TCP 8006" in message
     message = run.fails("pve_firewall_rules", {"group": "admin", "rules": [API], **CONTROLLER})
     assert "TCP 22" in message
+
+
+def test_what_lets_in_stays_there(run, on):
+    """A set, an alias or a group that the controller comes in by is not taken away or emptied."""
+    entries = [{"cidr": "dc/admins"}]
+    run("pve_firewall_alias", {"name": "admins", "cidr": "198.51.100.0/24", **INSIDE, "allow_lockout": True})
+    run("pve_firewall_ipset", {"name": "management", "entries": entries, **CONTROLLER})
+    run.api.requests()
+    for module, options in (
+        ("pve_firewall_ipset", {"name": "management", "entries": []}),
+        (
+            "pve_firewall_ipset",
+            {"name": "management", "entries": [*entries, {"cidr": "198.51.100.7", "nomatch": True}]},
+        ),
+        ("pve_firewall_ipset", {"name": "management", "state": "absent"}),
+        ("pve_firewall_alias", {"name": "Admins", "cidr": "203.0.113.0/24"}),
+        ("pve_firewall_alias", {"name": "admins", "state": "absent"}),
+    ):
+        for check in (True, False):
+            assert "could no longer reach TCP 22 and 8006" in run.fails(module, {**options, **CONTROLLER}, check=check)
+    assert run.api.writes() == []
+    assert run("pve_firewall_ipset", {"name": "management", "comment": "in", **CONTROLLER})["changed"]
+    assert run("pve_firewall_alias", {"name": "admins", "comment": "in", **CONTROLLER})["changed"]
+    run("pve_firewall_group", {"group": "admin", "rules": [SSH, API], **CONTROLLER})
+    run("pve_firewall_rules", {"rules": [{"type": "group", "action": "admin"}], **CONTROLLER})
+    assert run("pve_firewall_ipset", {"name": "management", "state": "absent", **CONTROLLER})["changed"]
+    assert "could no longer" in run.fails("pve_firewall_group", {"group": "admin", "state": "absent", **CONTROLLER})
 
 
 def test_a_guest_locks_nobody_out(run, on):

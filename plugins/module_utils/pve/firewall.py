@@ -682,19 +682,6 @@ def check_name(name: str, most: int) -> None:
         raise Invalid(f"'{name}' is not a name of 2 to {most} letters, digits, '-' and '_' that begins with a letter")
 
 
-class Named(Leveled):
-    """An alias or a set: there are none at nodes."""
-
-    def parse(self) -> None:
-        super().parse()
-        if self.level == "node":
-            self.problem("a node has none of its own, leave node out to define it for the datacenter, or set vmid")
-        try:
-            check_name(self.name, 64)
-        except Invalid as error:
-            self.problem(str(error))
-
-
 class Guarded(Leveled):
     """An object that may shut the controller out."""
 
@@ -721,14 +708,21 @@ class Guarded(Leveled):
             )
             return []
 
-    def guard(self, future: dict[str, Any]) -> None:
-        """Refuse what would shut the controller out; ``future`` holds what is going to be, by its path."""
-        if self.params["allow_lockout"] or self.level == "guest":
-            return
-        policy = self.policy(future)
+    def future(self, action: str) -> dict[str, Any]:
+        """What the change makes of the firewall, by its path; nothing if it lets in whom it did."""
+        return {}
+
+    def plan(self) -> str:
+        """Refuse what would shut the controller out."""
+        action = super().plan()
+        future = {} if self.params["allow_lockout"] or self.level == "guest" or not action else self.future(action)
+        policy = self.policy(future) if future else Policy()
         if policy.enable:
             for sentence in lockouts(policy, self.controllers()):
                 self.problem(sentence)
+        if self.problems:
+            raise PveError("\n".join(self.problems))
+        return action
 
     def policy(self, future: dict[str, Any]) -> Policy:
         """What is in force once the change is made."""
@@ -754,7 +748,8 @@ class Guarded(Leveled):
                 policy.groups[item["group"]] = rules(f"{DATACENTER}/groups/{item['group']}")
         policy.aliases = {item["name"].lower(): item["cidr"] for item in get(f"{DATACENTER}/aliases") or []}
         used += [rule for group in policy.groups.values() for rule in group]
-        sets = {match[2].lower() for match in (SET.fullmatch(rule.get("source")) for rule in used) if match}
+        named = (SET.fullmatch(rule.get(key)) for rule in used for key in ("source", "dest"))
+        sets = {match[2].lower() for match in named if match}
         for item in get(f"{DATACENTER}/ipset") or []:
             if item["name"] in {*sets, "management"}:
                 policy.sets[item["name"]] = get(f"{DATACENTER}/ipset/{item['name']}")
@@ -771,6 +766,24 @@ class Guarded(Leveled):
                 if cidr and ipaddress.ip_interface(cidr).ip == ipaddress.ip_address(host.address):
                     host.iface, host.local_network = iface["iface"], address(cidr)
         return host
+
+
+class Named(Guarded):
+    """An alias or a set: there are none at nodes."""
+
+    def parse(self) -> None:
+        super().parse()
+        if self.level == "node":
+            self.problem("a node has none of its own, leave node out to define it for the datacenter, or set vmid")
+        try:
+            check_name(self.name, 64)
+        except Invalid as error:
+            self.problem(str(error))
+
+    def listing(self, action: str, item: dict[str, Any]) -> list[dict[str, Any]]:
+        """What the datacenter has of the kind once the change is made."""
+        others = [one for one in self.client.get(self.path) if one["name"].lower() != self.name.lower()]
+        return others if action == "delete" else [*others, {"name": self.name, **item}]
 
 
 class RuleHolder(Guarded):
@@ -806,12 +819,14 @@ class RuleHolder(Guarded):
         return RuleList().format(value or []) or None if name == "rules" else super().view(name, value)
 
     def validate(self) -> None:
-        """Look at what is new and at who is shut out; without a change nothing is asked."""
+        """Look at what is new; without a change nothing is asked."""
         if "rules" in self.sets:
             rules = self.current("rules")
             new = [step.rule for step in plan(rules, self.sets["rules"]) if step.action == "insert" and step.rule]
             self.check_references(new)
-            self.guard({self.item_path: self.sets["rules"]})
+
+    def future(self, action: str) -> dict[str, Any]:
+        return {self.item_path: self.sets.get("rules", [])} if action == "delete" or "rules" in self.sets else {}
 
     def check_references(self, rules: list[Rule]) -> None:
         """PVE refuses a rule that says a macro, alias or set that is not there, or never applies it."""
