@@ -14,8 +14,9 @@ description:
   - What is not given is taken from C(/etc/vzdump.conf) of the node that the guest is on.
   - Older backups of the guest are pruned as the storage says, unless O(remove=false).
 notes:
-  - Needs the privilege C(VM.Backup) on the guest and C(Datastore.AllocateSpace) on the storage. O(prune_backups) needs
-    C(Datastore.Allocate) on the storage, O(bwlimit), O(performance) and O(ionice) need C(Sys.Modify) on C(/).
+  - Needs the privileges C(VM.Backup) and C(VM.Audit) on the guest and C(Datastore.AllocateSpace) on the storage.
+    O(prune_backups) needs C(Datastore.Allocate) on the storage, O(bwlimit), O(performance) and O(ionice) need
+    C(Sys.Modify) on C(/).
 seealso:
   - module: onprem.cloud.pve_backup_job
   - module: onprem.cloud.pve_storage

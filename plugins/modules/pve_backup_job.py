@@ -18,8 +18,8 @@ description:
     O(prune_backups) on one storage delete each other's archives, and the module warns of it.
   - The older C(starttime) and C(dow) are said with O(schedule), for example C(mon,tue 02:00).
 notes:
-  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/), C(Datastore.Audit) on the storage and C(Pool.Audit) on
-    the pool.
+  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/), C(Datastore.Audit) on the storage and C(VM.Backup) on
+    C(/pool/NAME) for O(pool).
   - O(tmpdir), O(dumpdir) and O(script) are reserved to C(root@pam), use O(api_backend=local).
 seealso:
   - module: onprem.cloud.pve_backup

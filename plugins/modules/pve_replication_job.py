@@ -15,7 +15,8 @@ description:
   - A deleted job is gone once the node of the guest has cleaned up after it, which it does with its next run. Until
     then the module counts it as deleted.
 notes:
-  - Needs the privileges C(VM.Replicate) and C(VM.Audit) on the guest, and C(Sys.Audit) on C(/nodes).
+  - Needs the privileges C(VM.Replicate) and C(VM.Audit) on the guest. With C(Sys.Audit) on C(/) a schedule is checked
+    in check mode too.
 seealso:
   - module: onprem.cloud.pve_backup_job
 extends_documentation_fragment:

@@ -16,7 +16,7 @@ description:
   - The options that say where the data is (O(type), O(path), O(server), O(export), O(share), O(portal), O(target),
     O(datastore), O(vgname), O(thinpool), O(base), and O(pool) of ZFS) never change once the entry exists.
 notes:
-  - Needs the privilege C(Datastore.Allocate) on C(/storage).
+  - Needs the privileges C(Datastore.Allocate) and C(Datastore.Audit) on C(/storage).
   - Passwords and keys cannot be read back. They are sent when the entry is created, and with O(update_password=always)
     each time.
 seealso:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.life import Life, both, lives, nothing, whole_life
+from tests.contract.life import Life, both, limited, lives, nothing, whole_life
 from tests.contract.running import Run
 from tests.contract.serving import Api
 
@@ -76,6 +77,14 @@ def job(api: Api, run: Run) -> dict[str, Any]:
 @lives(LIFE)
 def test_whole_life(run, life):
     run.api.pve.storages["backups"] = {"type": "dir", "path": "/srv/backups", "content": "backup", "active": 1}
+    whole_life(run, life)
+
+
+@lives(LIFE)
+def test_whole_life_with_no_more_privileges_than_are_documented(run, life):
+    run.api.pve.storages["backups"] = {"type": "dir", "path": "/srv/backups", "content": "backup", "active": 1}
+    changes = {key: value for key, value in life.changes.items() if key not in ("tmpdir", "dumpdir", "script")}
+    life = limited(run, replace(life, changes=changes), Sys_Audit="/", Sys_Modify="/", Datastore_Audit="/storage")
     whole_life(run, life)
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.contract.life import Life, limited
+
 BACKUP = {"vmid": 100, "storage": "local"}
 
 
@@ -29,6 +31,12 @@ def test_a_backup_is_made_and_its_archive_returned(run, api):
     assert result["log"][-1] == "TASK OK"
     volume = api.pve.storages["local"]["volumes"][result["archive"].removeprefix("local:")]
     assert (volume["notes"], volume["protected"]) == ("web x", 1)
+
+
+def test_a_backup_needs_no_more_privileges_than_are_documented(run):
+    guest = {"VM_Backup": "/vms/100", "VM_Audit": "/vms/100"}
+    life = limited(run, Life("pve_backup", BACKUP, {}, {}), **guest, Datastore_AllocateSpace="/storage/local")
+    assert run("pve_backup", life.ident)["archive"]
 
 
 def test_the_archive_of_this_run_is_returned_and_no_other(run, api):

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, Unreachable
 
-from tests.contract.life import Life, both, lives, nothing, whole_life
+from tests.contract.life import Life, both, limited, lives, nothing, whole_life
 
 
 @pytest.fixture
@@ -28,6 +29,36 @@ POOL = Life(
 @lives(POOL)
 def test_whole_life_of_a_pool(run, guests, life):
     whole_life(run, life)
+
+
+@lives(POOL)
+def test_whole_life_of_a_pool_with_no_more_privileges_than_are_documented(run, guests, life):
+    pool = {"Pool_Allocate": "/pool/prod", "Pool_Audit": "/pool/prod"}
+    members = {
+        "VM_Audit": "/vms",
+        "VM_Allocate": "/vms",
+        "Datastore_Audit": "/storage",
+        "Datastore_Allocate": "/storage",
+    }
+    whole_life(run, limited(run, life, **pool, **members))
+
+
+@pytest.mark.parametrize("lost", ["POST", "PUT", "DELETE"])
+def test_a_write_whose_answer_is_lost_happens_once(run, api, guests, monkeypatch, lost):
+    real, times = Client._request, []
+
+    def losing(self, method, path, values):
+        answer = real(self, method, path, values)
+        if method == lost and not times:
+            times.append(path)
+            raise Unreachable("The connection broke.")
+        return answer
+
+    monkeypatch.setattr(Client, "_request", losing)
+    for state in ("present", "absent"):
+        assert run("pve_pool", {"poolid": "prod", "vms": ["100"], "storages": ["local"], "state": state})["changed"]
+    assert len(times) == 1
+    assert api.pve.pools == {}
 
 
 def test_a_guest_moves_when_it_may(run, api, guests):
@@ -142,6 +173,10 @@ def test_whole_life_of_the_datacenters_options(run):
     whole_life(run, OPTIONS)
 
 
+def test_whole_life_of_the_options_with_no_more_privileges_than_are_documented(run):
+    whole_life(run, limited(run, OPTIONS, Sys_Audit="/", Sys_Modify="/"))
+
+
 def test_what_another_administrator_changed_in_the_options_comes_back(run, api):
     run("pve_datacenter_options", {"migration": {"type": "secure"}, "ha": {"shutdown_policy": "migrate"}})
     api.pve.area("/cluster/options")[""].update({"ha": "shutdown_policy=freeze", "language": "de"})
@@ -189,6 +224,11 @@ def nodes(run, api, guests):
 def test_whole_life_of_a_replication_job(run, api, nodes, life):
     whole_life(run, life)
     assert api.pve.area("/cluster/replication")["100-0"]["remove_job"] == "full"
+
+
+@lives(REPLICATION)
+def test_whole_life_of_a_replication_job_with_no_more_privileges_than_are_documented(run, nodes, life):
+    whole_life(run, limited(run, life, VM_Replicate="/vms/100", VM_Audit="/vms/100"))
 
 
 def test_a_deleted_job_is_gone_when_the_node_has_cleaned_up(run, api, nodes):

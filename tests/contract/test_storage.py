@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.life import Life, both, nothing, whole_life
+from tests.contract.life import Life, both, limited, nothing, whole_life
 from tests.contract.running import Run
 from tests.contract.serving import Api
 
@@ -184,6 +184,11 @@ def run(api: Api) -> Run:
 def test_whole_life(run, life):
     whole_life(run, life)
     assert SECRET not in run.output
+
+
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.created["type"])
+def test_whole_life_with_no_more_privileges_than_are_documented(run, life):
+    whole_life(run, limited(run, life, Datastore_Allocate="/storage", Datastore_Audit="/storage"))
 
 
 # ---------------------------------------------------------------------------------------------- traps
