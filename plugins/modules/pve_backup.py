@@ -180,7 +180,7 @@ REQUEST = Table(
         "protected": Option(BOOL, Boolean()),
         "remove": Option(BOOL, Boolean()),
         "prune_backups": Option(RAW, Retention()),
-        "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()}, bare="enabled")),
+        "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()})),
         "performance": Option(RAW, PropertyString({"max-workers": Number(1, 256), "pbs-entries-max": Number(1)})),
         "bwlimit": Option(INT, Number()),
         "ionice": Option(INT, Number(0, 8)),

@@ -259,7 +259,7 @@ TABLE = Table(
         "notification_mode": choice("auto", "legacy-sendmail", "notification-system"),
         "mailto": Option(LIST, Words(",", unordered=True)),
         "mailnotification": choice("always", "failure"),
-        "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()}, bare="enabled")),
+        "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()})),
         "performance": Option(RAW, PropertyString({"max-workers": Number(1, 256), "pbs-entries-max": Number(1)})),
         "bwlimit": Option(INT, Number()),
         "ionice": Option(INT, Number(0, 8)),

@@ -77,7 +77,7 @@ def test_every_option_is_sent_as_the_api_takes_it(run, api):
         "zstd": "0",
         "remove": "0",
         "prune-backups": "keep-last=2",
-        "fleecing": "1,storage=local-lvm",
+        "fleecing": "enabled=1,storage=local-lvm",
         "performance": "max-workers=4",
         "bwlimit": "0",
         "ionice": "8",

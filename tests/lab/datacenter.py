@@ -46,7 +46,7 @@ def job_shown(values: Values) -> Values:
         if key in shown:
             shown[key] = properties(shown[key])
     if "fleecing" in shown:
-        shown["fleecing"] = properties(shown["fleecing"], "enabled", ("enabled",))
+        shown["fleecing"] = properties(shown["fleecing"], flags=("enabled",))
     return shown
 
 
