@@ -153,6 +153,21 @@ def test_an_ha_resource_that_is_absent_is_no_change(run):
     assert not run(RESOURCE, {**absent, "sid": "101"})["changed"]
 
 
+def test_another_priority_of_a_node_is_a_change(managed):
+    managed(RULE, PREFER)
+    result = managed(RULE, {"rule": "prefer", "nodes": {"pve1": 1, "pve2": 2}})
+    assert result["diff"]["before"] == {"nodes": {"pve1": 2, "pve2": 0}}
+    assert held(managed, RULES)["prefer"]["nodes"] == "pve1:1,pve2:2"
+
+
+@pytest.mark.parametrize(("rule", "foreign"), [(PREFER, {"affinity"}), (APART, {"nodes", "strict"})])
+def test_the_diff_shows_what_belongs_to_the_type(managed, rule, foreign):
+    managed(RULE, rule)
+    before = managed(RULE, {"rule": rule["rule"], "state": "absent"})["diff"]["before"]
+    assert before["type"] == rule["type"]
+    assert not foreign & set(before)
+
+
 def test_present_leaves_what_is_requested_alone(run):
     run(RESOURCE, {"sid": "ct:101", "state": "stopped"})
     assert not run(RESOURCE, {"sid": "ct:101"})["changed"]

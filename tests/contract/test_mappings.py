@@ -68,6 +68,13 @@ def test_a_device_by_itself(run):
     assert not run(MODULE, {"id": "gpu", "map": {"node": "pve1", "path": "01:00", "id": "10de:2204"}})["changed"]
 
 
+def test_an_address_has_no_case(run):
+    device = {"node": "pve1", "path": "0000:c1:00.0", "id": "10de:2204"}
+    run(MODULE, {"id": "gpu", "map": [{**device, "path": "0000:C1:00.0"}]})
+    assert mappings(run)["gpu"]["map"] == ["node=pve1,path=0000:c1:00.0,id=10de:2204"]
+    assert not run(MODULE, {"id": "gpu", "map": [device]})["changed"]
+
+
 @pytest.mark.parametrize(
     "other", [{"path": "0000:01:00.0"}, {"iommugroup": None}, {"node": "pve3"}], ids=lambda other: next(iter(other))
 )
