@@ -18,7 +18,7 @@ description:
     loop.
 notes:
   - What a running machine takes only at its next start is reported in RV(pending) and RV(reboot_required). It is not
-    restarted.
+    restarted. What cloud-init gives a machine reaches it at its next start too.
   - In check mode a storage, volume, bridge, mapping or pool that does not exist is a warning, because an earlier task
     of a real run may make it. Otherwise it is refused before the first write.
   - The privileges needed are C(VM.Audit), C(VM.Allocate), C(VM.PowerMgmt) and those of C(VM.Config.*) that belong to

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import time
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from fakepve import FakeVm, PveError, TaskError
 from fakepve import schema as pve_schema
 from fakepve.lxc import format_size, parse_size
 from fakepve.qemu import DRIVE_KEY, boot_order, is_cdrom, join_drive, split_drive, volume_ref, with_mac
-from fakepve.server import ok
+from fakepve.server import USER, ok, params
 from fakepve.storage import _is_file
 
 Values = dict[str, Any]
@@ -124,9 +125,18 @@ class Machines:
         volume, props = split_drive(vm.config.get(key, "none"))
         if "cloudinit" in volume:
             self._qm_free(volume)
-        elif ":" in volume and not is_cdrom(volume, props):
+        elif ":" in volume and not is_cdrom(volume, props) and not self._machine_holds(vm, volume, key):
             number = next(number for number in range(256) if f"unused{number}" not in vm.config)
             vm.config[f"unused{number}"] = volume
+
+    @staticmethod
+    def _machine_holds(vm: FakeVm, volume: str, key: str) -> bool:
+        """Whether the volume is in another place of the machine as well."""
+        return any(
+            split_drive(value)[0] == volume
+            for name, value in vm.config.items()
+            if name != key and re.match(r"(ide|sata|scsi|virtio|efidisk|tpmstate|unused)\d+$", name)
+        )
 
     # ------------------------------------------------------------------------------------------------- writing
 
@@ -148,6 +158,15 @@ class Machines:
         if key in ("ciuser", "cipassword", "cicustom", "sshkeys", "ciupgrade", "citype", "nameserver", "searchdomain"):
             return "VM.Config.Cloudinit"
         return "VM.Config.Network" if key.startswith("ipconfig") else super()._config_priv(key)
+
+    async def _config_put(self, request: web.Request) -> web.Response:
+        given = await params(request)
+        self._verify(request, given)
+        # fakepve drops what was sent empty.
+        sent = urllib.parse.parse_qsl((await request.read()).decode(), keep_blank_values=True)
+        blank = {name: value for name, value in sent if value == ""}
+        await self._apply_config(self._vm(request), request[USER], {**blank, **given})
+        return ok()
 
     def _machine_pluggable(self, vm: FakeVm, key: str) -> bool:
         """Whether a device of this name can be plugged in and out while the machine runs."""

@@ -87,7 +87,10 @@ def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
                 )
         wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit") or 0
         if guest.kind is QEMU:
-            wanted *= guest.wanted.get("sockets") or guest.current("sockets")
+            if guest.exists and not {"cores", "sockets"} & plan.sets.keys():
+                continue
+            parts = [guest.wanted.get(key) or guest.current(key) for key in ("cores", "sockets")]
+            wanted = parts[0] * parts[1]
         if wanted or not guest.exists:
             if wanted > cores.get(guest.vmid, 0):
                 greedy.setdefault(guest.node, []).append(str(guest))

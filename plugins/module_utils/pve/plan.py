@@ -289,10 +289,10 @@ class Plan:
 
         after = {key: guest.current(key) for key in guest.config if guest.kind.option(key)}
         after = {key: value for key, value in {**after, **self.sets}.items() if key not in self.deletes}
-        if "boot" in self.sets:
-            for device in self.sets["boot"].get("order", []):
-                if device not in after:
-                    self.problem(f"boot: '{device}' is not a device of the guest, add it or leave it out of order")
+        order = (guest.wanted.get("boot") or {}).get("order", [])
+        for device in order if "boot" in self.sets or {*order} & {*self.deletes} else ():
+            if device not in after:
+                self.problem(f"boot: '{device}' is not a device of the guest, add it or leave it out of order")
         machine = after.get("machine")
         machine = machine.get("type", "pc") if isinstance(machine, dict) else str(machine or "pc")
         for key in self.sets:

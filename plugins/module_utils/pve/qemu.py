@@ -96,15 +96,15 @@ class PciAddress(Text):
         return ";".join(f"{match[1] or '0000'}:{match[2]}".lower() for match in found if match)
 
 
-class Aliased(PropertyString):
-    """A property string some of whose keys have a second name."""
-
-    def __init__(self, kinds: dict[str, Any], *, aliases: dict[str, str], **rest: Any) -> None:
-        super().__init__(kinds, **rest)
-        self.aliases = aliases
+class Agent(PropertyString):
+    """Options of the guest agent: one has two names more, and Proxmox VE wants to be told whether it is enabled."""
 
     def split(self, value: Any) -> dict[str, Any]:
-        return {self.aliases.get(key, key): item for key, item in super().split(value).items()}
+        aliases = dict.fromkeys(("freeze-fs-on-backup", "guest-fsfreeze"), "freeze-fs")
+        return {aliases.get(key, key): item for key, item in super().split(value).items()}
+
+    def format(self, value: dict[str, Any]) -> str:
+        return super().format({"enabled": False, **value})
 
 
 class Card(PropertyString):
@@ -329,9 +329,8 @@ VIRTIOFS = PropertyString(
     defaults={"cache": "auto", "direct-io": False, "expose-acl": False, "expose-xattr": False},
     bare="dirid", required=("dirid",),
 )  # fmt: skip
-AGENT = Aliased(
+AGENT = Agent(
     {"enabled": Boolean(), "freeze-fs": Boolean(), "fstrim_cloned_disks": Boolean(), "type": Text(("virtio", "isa"))},
-    aliases=dict.fromkeys(("freeze-fs-on-backup", "guest-fsfreeze"), "freeze-fs"),
     defaults={"enabled": False, "freeze-fs": True, "fstrim_cloned_disks": False, "type": "virtio"}, bare="enabled",
 )  # fmt: skip
 CPU = PropertyString(
