@@ -63,6 +63,12 @@ def test_two_spellings_of_one_rule(one, other):
     assert rule(**rule(**one).shown()).same(rule(**one))
 
 
+def test_entries_of_a_set_in_any_order_and_spelling():
+    one = [{"cidr": "dc/Admins", "nomatch": 1, "digest": "d"}, {"cidr": "192.0.2.7/25", "comment": " all "}]
+    other = [{"cidr": "192.0.2.0/25", "comment": "all", "nomatch": False}, {"cidr": "dc/admins", "nomatch": True}]
+    assert firewall.Entries().parse(one) == firewall.Entries().parse(other)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
