@@ -391,6 +391,11 @@ TABLE = Table(
 class Realm(Resource):
     """A realm; its type says which options it has."""
 
+    def parse(self) -> None:
+        super().parse()
+        if self.name in BUILT_IN and self.wanted.get("comment") == BUILT_IN[self.name]:
+            self.wanted["comment"] = None
+
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
         value = super().current(option, answer)
         return "" if option == "comment" and value == BUILT_IN.get(self.name) else value

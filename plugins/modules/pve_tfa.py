@@ -21,6 +21,7 @@ notes:
     change those of C(root@pam).
   - The clocks of the node and of the machine that the module runs on may differ by half a minute.
   - The automation's own user should have no second factor, it could not log in with its password any more.
+  - With O(api_backend=local), the secret is on the command line of C(pvesh) on the node while that runs.
 seealso:
   - module: onprem.cloud.pve_user
   - name: RFC 6238

@@ -19,6 +19,7 @@ notes:
   - Proxmox VE takes the new password of a user that exists from no API token. Log in with O(api_password), or use
     O(api_backend=local). The password of a new user may come from a token.
   - Deleting a user deletes the user's tokens, second factors and rights.
+  - With O(api_backend=local), O(password) is on the command line of C(pvesh) on the node while that runs.
 seealso:
   - module: onprem.cloud.pve_group
   - module: onprem.cloud.pve_acl

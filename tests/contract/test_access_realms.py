@@ -116,6 +116,11 @@ def test_a_secret_is_set_once_unless_told_otherwise_and_never_shown(run, realm, 
     assert [word for word in ("first", "second", "third") if f"{word} secret" in run.output] == []
 
 
+def test_the_comment_that_proxmox_gives_a_realm_of_its_own_is_none(run):
+    assert not run("pve_realm", {"realm": "pam", "comment": ""})["changed"]
+    assert not run("pve_realm", {"realm": "pam", "comment": "Linux PAM standard authentication"})["changed"]
+
+
 def test_the_connection_is_tried_when_asked_for_and_is_no_option_of_the_realm(run):
     run.api.requests()
     run("pve_realm", {**COMPANY, "check_connection": True})

@@ -118,6 +118,27 @@ def test_a_token_is_refused_before_the_first_write(run, login, given, check):
     assert run.api.writes() == []
 
 
+PVESH = """#!/bin/sh
+calls="$(dirname "$0")/calls"
+echo "$@" >> "$calls"
+case "$1" in
+  get) if grep -q ^create "$calls"; then echo '[{"id":"1","type":"totp","description":"phone"}]'; else echo '[]'; fi ;;
+  create) echo '{"id":"1"}' ;;
+esac
+"""
+
+
+def test_root_on_the_node_needs_no_password(run, tmp_path, monkeypatch):
+    program = tmp_path / "pvesh"
+    program.write_text(PVESH)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert run("pve_tfa", {**PHONE, "secret": SECRET, "api_backend": "local"})["changed"]
+    calls = (tmp_path / "calls").read_text()
+    assert f"secret={SECRET}" in calls
+    assert "-password" not in calls
+
+
 def test_a_token_that_finds_nothing_to_do_succeeds(run, login):
     run("pve_tfa", {**PHONE, **login, "secret": SECRET})
     assert not run("pve_tfa", {**PHONE, "secret": SECRET, "enable": True})["changed"]

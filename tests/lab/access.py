@@ -52,6 +52,8 @@ SPECIAL = {
         *("VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.FileWrite"),
     ],
 }
+# The realms that are always there, and the comments that they have without being given one.
+BUILT_IN = {"pam": "Linux PAM standard authentication", "pve": "Proxmox VE authentication server"}
 PROFILE = ("enable", "expire", "firstname", "lastname", "email", "comment", "keys")
 
 
@@ -151,10 +153,7 @@ class Access(Records):
         self.area(ROLES).update(
             {name: {**stored_role({"privs": ",".join(privs)}), "special": 1} for name, privs in SPECIAL.items()}
         )
-        self.area(DOMAINS).update(
-            pam={"type": "pam", "comment": "Linux PAM standard authentication"},
-            pve={"type": "pve", "comment": "Proxmox VE authentication server"},
-        )
+        self.area(DOMAINS).update({name: {"type": name, "comment": comment} for name, comment in BUILT_IN.items()})
 
     def _routes_access(self) -> list[tuple[str, str, Callable[..., Any]]]:
         handlers = {
@@ -265,6 +264,8 @@ class Access(Records):
         super().record_update(area, ident, values)
         if area.collection == DOMAINS:
             self._only_default(values, ident)
+            if ident in BUILT_IN:
+                self.area(DOMAINS)[ident].setdefault("comment", BUILT_IN[ident])
 
     def _only_default(self, values: Values, ident: str = "") -> None:
         """One realm is the default, whichever was made it last."""
