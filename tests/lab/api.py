@@ -592,7 +592,7 @@ class Downloads:
 # ---------------------------------------------------------------------------------------- whole
 
 
-class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Access, Cluster, Datacenter, Firewall, Machines, FakePve):
+class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Cluster, Access, Datacenter, Firewall, Machines, FakePve):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -21,6 +21,7 @@ METRICS = "/cluster/metrics/server"
 PCI = "/cluster/mapping/pci"
 HA = "/cluster/ha"
 RESOURCES, RULES, GROUPS = f"{HA}/resources", f"{HA}/rules", f"{HA}/groups"
+OWN = (NOTIFICATIONS, METRICS, PCI, HA)
 LISTED_WITH_DIGEST = (PCI, RESOURCES, RULES, GROUPS)
 NOT_IN_SCHEMA = "property is not defined in schema and the schema does not allow additional properties"
 ENDPOINT_TYPES = ("gotify", "sendmail", "smtp", "webhook")
@@ -213,7 +214,10 @@ class Cluster(Records):
         self._check_ha_version(area, "GET", "read group")
         if area.collection == RESOURCES:
             ident = self._sid(ident)
-        read = super().record_read(area, ident)
+        if not area.collection.startswith(OWN):
+            return super().record_read(area, ident)
+        # What other areas hide of theirs, such as the digest, is shown of these.
+        read = Records.record_read(self, area, ident)
         if area.collection != METRICS:
             return read
         return {key: value for key, value in read.items() if key not in ("id", "digest")}
