@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import machines
+from . import machines, pct
 from .machines import LabError, docker, run
 from .play import play
 from .server import NODE, serve
@@ -107,10 +107,12 @@ def ensure_node(network: ipaddress.IPv4Network, public_key: str) -> None:
     """The hypervisor's own machine."""
     known = machines.machines().get(NODE)
     if known is None:
+        (FOLDER / "node").mkdir(exist_ok=True)
         machines.create(
-            NODE, hostname=NODE, address=str(network[2]), memory_mb=1024, swap_mb=0, cores=0, volumes=(),
-            public_keys=public_key, owner=str(FOLDER),
+            NODE, hostname=NODE, address=str(network[2]), memory_mb=1024, swap_mb=0, cores=0,
+            volumes=(f"{FOLDER / 'node'}:{pct.SOCKET.parent}",), public_keys=public_key, owner=str(FOLDER),
         )  # fmt: skip
+        machines.write(NODE, "/usr/sbin/pct", Path(pct.__file__).read_text(), mode=0o755)
     if known is None or known["state"] != "running":
         machines.start(NODE)
 

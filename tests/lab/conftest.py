@@ -25,13 +25,13 @@ RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+f
 class Run:
     """What a command said, when it said it, and how it ended."""
 
-    def __init__(self, *argv: str) -> None:
+    def __init__(self, *argv: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> None:
         began = last = time.monotonic()
         self.longest_silence, lines = 0.0, []
-        env = {**os.environ, "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1", **(env or {})}
         process = subprocess.Popen(
             argv,
-            cwd=ROOT,
+            cwd=cwd,
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -194,19 +194,20 @@ def create(
         argv += ["--volume", volume]
     docker(*argv, IMAGE, *RECIPE["machine_command"])
     if public_keys:
-        _write(ident, "/root/.ssh/authorized_keys", public_keys, mode=0o600)
+        write(ident, "/root/.ssh/authorized_keys", public_keys, mode=0o600, folder=True)
 
 
-def _write(ident: str, path: str, text: str, mode: int) -> None:
-    """Put a file into a machine that need not run."""
+def write(ident: str, path: str, text: str, mode: int, *, folder: bool = False) -> None:
+    """Put a file into a machine that need not run, with a private folder for it if there is none."""
     import io
     import tarfile
 
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        folder = tarfile.TarInfo(str(Path(path).parent).lstrip("/"))
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o700
-        tar.addfile(folder)
+        if folder:
+            parent = tarfile.TarInfo(str(Path(path).parent).lstrip("/"))
+            parent.type, parent.mode = tarfile.DIRTYPE, 0o700
+            tar.addfile(parent)
         info = tarfile.TarInfo(path.lstrip("/"))
         info.size, info.mode = len(text.encode()), mode
         tar.addfile(info, io.BytesIO(text.encode()))

@@ -23,7 +23,7 @@ from fakepve.certs import make_cert
 from fakepve.lxc import FakeCt, parse_mount, split_props
 from fakepve.model import TaskError
 
-from . import machines
+from . import machines, pct
 from .api import Pve
 
 NODE = "pve1"
@@ -46,6 +46,13 @@ class Lab(Pve):
         self._settling: dict[int, asyncio.Lock] = {}
         self._figures()
         self._load()
+
+    async def answer(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().answer(request, *args, **kwargs)
+        finally:
+            if request.method != "GET":
+                self.save()
 
     def _figures(self) -> None:
         """The node's figures are this computer's."""
@@ -83,6 +90,7 @@ class Lab(Pve):
             container = FakeCt(defaults=False, **saved)
             container.snapshots, container.pool = snapshots, pool
             self.cts.append(container)
+        self.records = state.get("records", {})
 
     def save(self) -> None:
         containers = [
@@ -90,7 +98,7 @@ class Lab(Pve):
             for ct in self.cts
         ]
         partial = self.folder / "state.json.partial"
-        partial.write_text(json.dumps({"containers": containers}, indent=1))
+        partial.write_text(json.dumps({"containers": containers, "records": self.records}, indent=1))
         partial.replace(self.folder / "state.json")
 
     def _record(self, request: Any, body: bytes) -> None:
@@ -211,5 +219,7 @@ async def serve(folder: Path, host: str, token_secret: str) -> None:
         await lab.settle(ct.vmid)
     await lab.start(certificate, key)
     Controller(Mailbox(folder / "mail"), hostname=host, port=MAIL_PORT).start()
+    (folder / "node").mkdir(exist_ok=True)
+    await pct.serve(folder / "node/pct.sock", lambda vmid: lab.ct(vmid) and lab.ct(vmid).status, machines.PREFIX)
     (folder / "api.ready").write_text(str(os.getpid()))
     await lab.watch()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -116,6 +117,53 @@ def test_tag_of_a_role_touches_its_hosts_only(lab: Lab) -> None:
     run = lab.site("--tags", "redis")
     assert run.code == 0, run.output
     assert set(run.changed) == {"redis"}
+
+
+def test_installed_collection_runs_the_site_from_anywhere(lab: Lab, tmp_path: Path) -> None:
+    subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", tmp_path, ROOT], check=True)
+    archive = next(tmp_path.glob("onprem-cloud-*.tar.gz"))
+    install = ["ansible-galaxy", "collection", "install", "--no-deps", "-p", tmp_path / "collections", archive]
+    subprocess.run(install, check=True, cwd=tmp_path)
+    elsewhere = tmp_path / "company"
+    elsewhere.mkdir()
+    run = Run(
+        "ansible-playbook", "onprem.cloud.site", "-i", str(ROOT / "inventories/lab"), "--tags", "redis",
+        cwd=elsewhere, env={"ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections")},
+    )  # fmt: skip
+    assert run.code == 0, run.output
+    assert run.changed == {"redis": 0}
+
+
+def test_container_without_ssh_is_reached_through_its_node(lab: Lab, tmp_path: Path) -> None:
+    options = f"-o UserKnownHostsFile={FOLDER}/known_hosts -o StrictHostKeyChecking=accept-new"
+    variables = {
+        "ansible_connection": "onprem.cloud.pct", "ansible_pct_host": f"{lab.prefix}.2",
+        "ansible_pct_private_key_file": str(ROOT / "inventories/lab/.secrets/ssh_key"),
+        "ansible_pct_ssh_common_args": options,
+    }  # fmt: skip
+    hosts = {"frontend": {"guest_vmid": 200}, "nobody": {"guest_vmid": 999}}
+    inventory = tmp_path / "pct.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": variables}}))
+
+    def ansible(host: str, module: str, *arguments: str) -> Run:
+        return Run("ansible", "-i", str(inventory), host, "-m", f"ansible.builtin.{module}", *arguments)
+
+    lab.ssh("frontend", "systemctl stop ssh")
+    try:
+        assert ansible("frontend", "command", "-a", "hostname").output.split()[-1] == "frontend"
+        assert "\nnobody\n" in ansible("frontend", "command", "-a", "id -un", "-b", "--become-user", "nobody").output
+        failed = ansible("frontend", "shell", "-a", "echo said; exit 255")
+        assert "rc=255" in failed.output
+        assert "said" in failed.output
+        (tmp_path / "sent").write_bytes(os.urandom(50 * 1024**2))
+        assert ansible("frontend", "copy", "-a", f"src={tmp_path}/sent dest=/root/sent").code == 0
+        assert ansible("frontend", "fetch", "-a", f"src=/root/sent dest={tmp_path}/back flat=true").code == 0
+        assert (tmp_path / "sent").read_bytes() == (tmp_path / "back").read_bytes()
+    finally:
+        assert ansible("frontend", "command", "-a", "systemctl start ssh").code == 0
+    assert lab.ssh("frontend", "rm /root/sent; hostname") == "frontend"
+    missing = ansible("nobody", "raw", "-a", "hostname")
+    assert f"container 999 does not exist on node '{lab.prefix}.2': check guest_vmid" in missing.output
 
 
 def test_row_is_read_on_the_replica_over_tls(lab: Lab) -> None:
