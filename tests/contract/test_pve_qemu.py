@@ -534,6 +534,74 @@ def test_another_writer_is_never_overwritten(api, run, machine):
     assert (config(api)["memory"], config(api)["cores"]) == ("2048", 8)
 
 
+def test_an_agent_option_alone_says_that_the_agent_is_off(api, run, machine, both):
+    run("pve_qemu", machine())
+    both({"vmid": 300, "agent": {"fstrim_cloned_disks": True}})
+    assert config(api)["agent"] == "0,fstrim_cloned_disks=1"
+
+
+def test_a_disk_grows_while_an_option_of_it_waits_for_a_restart(api, run, machine, kept):
+    run("pve_qemu", machine(state="started"))
+    assert run("pve_qemu", {"vmid": 300, "scsi": {"scsi0": "local-lvm:8,cache=writeback"}})["pending"] == ["scsi0"]
+    grown = {"vmid": 300, "scsi": {"scsi0": "local-lvm:9,cache=writeback"}}
+    assert run("pve_qemu", grown)["pending"] == ["scsi0"]
+    assert api.pve.vm(300).config["scsi0"].endswith("size=9G")
+    assert config(api)["scsi0"] == "local-lvm:vm-300-disk-1,cache=writeback,size=9G"
+    kept(grown)
+
+
+def test_answers_of_writes_that_are_lost(api, run, machine, kept):
+    """The write happens and its answer never arrives; the work goes on with what is there."""
+    lost = ["qmcreate", "qmconfig", "resize", "qmstart"]
+    task = api.pve.task
+
+    async def losing(node, kind, *args, **kwargs):
+        upid = await task(node, kind, *args, **kwargs)
+        if kind in lost:
+            lost.remove(kind)
+            raise ConnectionResetError
+        return upid
+
+    api.pve.task = losing
+    larger = machine(scsi={"scsi0": "local-lvm:9,discard=on,iothread=1", "scsi1": "local-lvm:1"}, state="started")
+    for options in (machine(state="started"), machine(state="started"), larger, larger, larger):
+        run.any("pve_qemu", options)
+    assert lost == []
+    assert [key for key in config(api) if key.startswith("unused")] == []
+    kept(larger)
+
+
+PRIVILEGES = (
+    *("VM.Allocate", "VM.Audit", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Disk", "VM.Config.HWType"),
+    *("VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.PowerMgmt"),
+    *("Datastore.AllocateSpace", "Datastore.Audit", "SDN.Use"),
+)
+
+
+def limited(api, *privileges):
+    """The login of a token that has these privileges and no others."""
+    api.pve.apitokens["limited@pve!life"] = SECRET
+    api.pve.acl = {}
+    for privilege in privileges:
+        api.pve.grant("limited@pve", "/", privilege)
+    return {"api_user": "limited@pve", "api_token_id": "life"}
+
+
+def test_the_documented_privileges_are_enough(api, run, machine):
+    login = limited(api, *PRIVILEGES)
+    assert run("pve_qemu", machine(state="started", **login))["changed"]
+    assert run("pve_qemu", machine(memory=2048, scsi={"scsi0": "local-lvm:16"}, **login))["changed"]
+    assert run("pve_qemu", {"vmid": 300, "state": "absent", "force": True, **login})["changed"]
+
+
+def test_a_missing_privilege_is_named(api, run, machine):
+    login = limited(api, *(privilege for privilege in PRIVILEGES if privilege != "VM.Config.Memory"))
+    message = run.fails("pve_qemu", machine(**login))
+    for word in ("VM.Config.Memory", "limited@pve", "privilege"):
+        assert word in message
+    assert api.pve.vms == []
+
+
 # ------------------------------------------------------------------------------------------------ secrets
 
 
