@@ -111,7 +111,8 @@ options:
       - With O(vmid), the node that the guest is on.
     type: str
   vmid:
-    description: Guest whose own firewall is meant. It is looked for in the cluster unless O(node) and O(type) are given.
+    description:
+      - Guest whose own firewall is meant. It is looked for in the cluster unless O(node) and O(type) are given.
     type: int
   type:
     description: Kind of the guest O(vmid).
