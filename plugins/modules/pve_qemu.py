@@ -86,7 +86,7 @@ EXAMPLES = r"""
     balloon: 0
     scsihw: virtio-scsi-single
     scsi:
-      scsi0: {storage: local-lvm, size: 200G, iothread: true, ssd: true, discard: "on"}
+      scsi0: {storage: local-lvm, size: 64G, iothread: true, ssd: true, discard: "on"}
     ide:
       ide2: {volume: "local:iso/windows-11.iso", media: cdrom}
     net:
