@@ -123,7 +123,7 @@ TABLE = Table(
     places={
         "path": {**STR, "required": True},
         "roleid": {**STR, "required": True},
-        **{kind: dict(LIST) for kind in KINDS},
+        **{kind: {**LIST, "no_log": False} for kind in KINDS},
         "state": {**STR, "choices": ["present", "absent"], "default": "present"},
     },
 )

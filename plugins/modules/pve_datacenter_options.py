@@ -192,7 +192,7 @@ class Colors(Words):
 
     def parse(self, value: Any) -> list[str]:
         colors = [word.partition(":") for word in super().parse(value)]
-        return sorted(f"{tag}:{color.lower()}" for tag, _, color in colors)
+        return sorted(f"{tag}:{color.lower()}" for tag, _sign, color in colors)
 
 
 def choice(*words: str, default: Any = None, key: str = "") -> Option:

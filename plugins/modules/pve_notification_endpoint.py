@@ -261,7 +261,7 @@ def pairs(values: dict[str, Any]) -> list[str]:
 def unpaired(items: list[str]) -> dict[str, str]:
     """Names and values as the API shows them; the values of secrets are empty."""
     parts = (item.partition(",value=") for item in items)
-    return {name.partition("=")[2]: decoded(value) for name, _, value in sorted(parts)}
+    return {name.partition("=")[2]: decoded(value) for name, _sign, value in sorted(parts)}
 
 
 class Endpoint(Resource):

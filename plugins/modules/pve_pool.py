@@ -171,8 +171,8 @@ class Pool(Resource):
 
     def write(self, values: dict[str, Any]) -> None:
         changes = {MEMBERS[option][1]: self.change(option) for option in MEMBERS}
-        comes = {key: ",".join(sorted(names)) for key, (names, _) in changes.items() if names}
-        goes = {key: ",".join(sorted(names)) for key, (_, names) in changes.items() if names}
+        comes = {key: ",".join(sorted(names)) for key, (names, _gone) in changes.items() if names}
+        goes = {key: ",".join(sorted(names)) for key, (_come, names) in changes.items() if names}
         if comes.get("vms") and self.params["allow_move"]:
             values = {**values, "allow-move": 1}
         if goes:

@@ -311,7 +311,7 @@ DIRECTORY = {
     "verify": yes_no(False),
     "capath": Option(STR, Text(), "/etc/ssl/certs"),
     "cert": text(),
-    "certkey": text(),
+    "certkey": Option({**STR, "no_log": False}, Text(), ""),
     "sslversion": Option(STR, Text(choices=VERSIONS), ""),
     "case_sensitive": yes_no(True),
     "base_dn": text("base_dn"),

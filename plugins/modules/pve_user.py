@@ -165,7 +165,7 @@ class User(Resource):
 
     def parse(self) -> None:
         super().parse()
-        name, _, realm = self.name.rpartition("@")
+        name, _sign, realm = self.name.rpartition("@")
         if not (name and realm):
             self.problem("userid has no realm, write for example ada@pve")
         if self.params["password"]:

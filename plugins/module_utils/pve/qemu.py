@@ -451,7 +451,7 @@ QEMU_OPTIONS = {
     "smbios1": Option(RAW, SMBIOS, {}),
     "sockets": Option(INT, Number(1), 1),
     "spice_enhancements": Option(RAW, SPICE, {}),
-    "sshkeys": Option(RAW, Keys("\n"), []),
+    "sshkeys": Option({**RAW, "no_log": False}, Keys("\n"), []),
     "startdate": Option(STR, Text(), "now"),
     "startup": Option(RAW, STARTUP, {}),
     "tablet": Option(BOOL, Boolean(), True),

@@ -305,7 +305,7 @@ def argument_spec(table: Table) -> dict[str, Any]:
     """The Ansible options of a table, connection included."""
     spec: dict[str, Any] = {**connection_spec(), "task_timeout": {"type": "int", "default": 600}, **table.places}
     if table.id:
-        spec[table.id] = {"type": "str", "required": True}
+        spec[table.id] = {"type": "str", "required": True, "no_log": False}
         spec["state"] = {"type": "str", "choices": ["present", "absent"], "default": "present"}
     spec.update({name: dict(option.spec) for name, option in table.options.items()})
     if any(option.secret for option in table.options.values()):

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the role decides by, a fact a line. The arguments are the time zone and names of packages. It only reads.
 if [ -f "/usr/share/zoneinfo/$1" ]; then echo "fact zone yes"; fi
 shift

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the role decides by, a fact a line. It only reads.
 if [ -x /usr/sbin/sshd ] && [ -x /usr/bin/ssh ]; then
   echo "fact programs yes"
