@@ -23,6 +23,7 @@ seealso:
 extends_documentation_fragment:
   - onprem.cloud.pve
   - onprem.cloud.pve.attributes
+  - onprem.cloud.pve.vzdump
 options:
   vmid:
     description: ID of the guest, a virtual machine or a container.
@@ -44,9 +45,6 @@ options:
     description: How the archive is compressed. V(0) does not compress, V(1) is the fastest method.
     type: str
     choices: ["0", "1", gzip, lzo, zstd]
-  zstd:
-    description: Threads of zstd; 0 is half of the cores.
-    type: int
   notes_template:
     description:
       - Notes of the backup; the variables are C({{cluster}}), C({{guestname}}), C({{node}}) and C({{vmid}}). In a
@@ -64,26 +62,6 @@ options:
         storage's own policy. The keys are C(keep-last), C(keep-hourly), C(keep-daily), C(keep-weekly), C(keep-monthly),
         C(keep-yearly) and C(keep-all).
     type: raw
-  fleecing:
-    description:
-      - Where writes of a virtual machine wait during its backup, as a dict or as C(enabled=1,storage=local-lvm). The
-        keys are C(enabled) and C(storage).
-    type: raw
-  performance:
-    description:
-      - Limits of the backup as a dict or as C(max-workers=4). The keys are C(max-workers) (1 to 256) and
-        C(pbs-entries-max) (1 or more).
-    type: raw
-  bwlimit:
-    description: Limit of the bandwidth in KiB/s, 0 for none.
-    type: int
-  ionice:
-    description: Priority of disk access with the BFQ scheduler, from 0 to 7, or 8 for when the disk is idle.
-    type: int
-  pbs_change_detection_mode:
-    description: How Proxmox Backup Server's client finds the files of a container that changed.
-    type: str
-    choices: [legacy, data, metadata]
   exclude_path:
     description: Files of a container to leave out, as shell globs.
     type: list

@@ -28,6 +28,7 @@ seealso:
 extends_documentation_fragment:
   - onprem.cloud.pve
   - onprem.cloud.pve.attributes
+  - onprem.cloud.pve.vzdump
   - onprem.cloud.pve.resource
 options:
   id:
@@ -106,22 +107,6 @@ options:
     description: When a mail is sent with O(notification_mode=legacy-sendmail).
     type: str
     choices: [always, failure]
-  fleecing:
-    description:
-      - Where writes of a virtual machine wait during its backup, as a dict or as C(enabled=1,storage=local-lvm). The
-        keys are C(enabled) and C(storage).
-    type: raw
-  performance:
-    description:
-      - Limits of a backup as a dict or as C(max-workers=4). The keys are C(max-workers) (1 to 256) and
-        C(pbs-entries-max) (1 or more).
-    type: raw
-  bwlimit:
-    description: Limit of the bandwidth in KiB/s, 0 for none.
-    type: int
-  ionice:
-    description: Priority of disk access with the BFQ scheduler, from 0 to 7, or 8 for when the disk is idle.
-    type: int
   lockwait:
     description: Minutes to wait for another backup of the node to end.
     type: int
@@ -131,13 +116,6 @@ options:
   pigz:
     description: Threads of pigz, which is used instead of gzip if above 0; 1 is half of the cores.
     type: int
-  zstd:
-    description: Threads of zstd; 0 is half of the cores.
-    type: int
-  pbs_change_detection_mode:
-    description: How Proxmox Backup Server's client finds the files of a container that changed.
-    type: str
-    choices: [legacy, data, metadata]
   exclude_path:
     description: Files of containers to leave out, as shell globs.
     type: list

@@ -33,6 +33,7 @@ extends_documentation_fragment:
   - onprem.cloud.pve.attributes
   - onprem.cloud.pve.firewall
   - onprem.cloud.pve.firewall_guard
+  - onprem.cloud.pve.firewall_rules
 options:
   task_timeout:
     description: Seconds to wait for a lock of Proxmox VE.
@@ -41,63 +42,6 @@ options:
   group:
     description: Security group whose rules are meant. It must be there, and excludes O(node), O(vmid) and O(type).
     type: str
-  rules:
-    description:
-      - All rules, in the order in which Proxmox VE goes through them. An empty list removes them.
-      - A rule is known by what it says, that is by everything but its comment, its log level and whether it is enabled.
-        Two rules of a list cannot say the same.
-    type: list
-    elements: dict
-    suboptions:
-      type:
-        description: What the rule is for, incoming, outgoing or forwarded packets, or V(group) to use a security group.
-        type: str
-        choices: [in, out, forward, group]
-        default: in
-      action:
-        description: V(ACCEPT), V(DROP) or V(REJECT), or the name of the security group.
-        type: str
-        required: true
-      macro:
-        description: A service that Proxmox VE knows by name, such as V(SSH). Its case means nothing.
-        type: str
-      iface:
-        description: Interface, such as V(vmbr0), or V(net0) for a guest.
-        type: str
-      source:
-        description: Where packets come from, an address, a network, a range V(192.0.2.3-192.0.2.9), a list of addresses
-          and networks with commas, the name of an alias, or C(+) and the name of an IP set.
-        type: str
-      dest:
-        description: Where packets go to, as O(rules[].source).
-        type: str
-      proto:
-        description: Protocol by name or number, such as V(tcp).
-        type: str
-      sport:
-        description: Source ports, as O(rules[].dport).
-        type: str
-      dport:
-        description: Destination ports, numbers, names and ranges with commas between them, such as V(443,8000:8010).
-        type: str
-      icmp_type:
-        description: Type of ICMP packet, such as V(echo-request).
-        type: str
-      log:
-        description: Log level. None means V(nolog).
-        type: str
-        choices: [emerg, alert, crit, err, warning, notice, info, debug, nolog]
-      comment:
-        description: What the rule is for.
-        type: str
-      enable:
-        description: Whether the rule is in force.
-        type: bool
-        default: true
-  exclusive:
-    description: Whether rules that are not listed are removed. If not, they are left alone, after the listed ones.
-    type: bool
-    default: true
 """
 
 EXAMPLES = r"""

@@ -29,8 +29,8 @@ serving = importlib.import_module("tests.contract.serving")
 NOOP_RATIO, CREATE_RATIO = 16, 4
 # Requests of a run without changes: one for each container, and three for all of them.
 BEYOND_CONTAINERS = 3
-# Seconds of the tasks, as recorded: a Debian template is unpacked in 1.9 s on a core of its own (six one by one took
-# 11.3 s, four at a time on two cores 5.5 s), and a start took one to two and a half.
+# Seconds of the tasks. A Debian template is unpacked in 1.9 s on a core of its own, as recorded (six one by one took
+# 11.3 s, four at a time on two cores 5.5 s); the time of a start is an estimate.
 CREATE_SECONDS, START_SECONDS = 1.9, 1.0
 # Cores of the node, each of which unpacks one template: the server of the example inventory.
 CORES = 16

@@ -200,6 +200,8 @@ class Access(Records):
 
     def record_read(self, area: Area, ident: str) -> Values:
         found = super().record_read(area, ident)
+        if not area.collection.startswith("/access/"):
+            return found
         if area.collection == ROLES:
             return dict.fromkeys(words(found["privs"]), 1)
         # Who asks for one knows its name, and only realms have a digest.
