@@ -588,7 +588,7 @@ LIMITS = """
     description:
       - Guests that are worked on at the same time, and connections to the API.
     type: int
-    default: 4
+    default: 6
   task_timeout:
     description:
       - Seconds to wait for one task of Proxmox VE, and for a lock on a guest such as that of a backup.

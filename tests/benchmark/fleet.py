@@ -132,7 +132,7 @@ def guests(count: int, template: str) -> list[dict[str, Any]]:
     ]
 
 
-def play(api: Any, directory: Path, playbook: str, wanted: list[dict[str, Any]], concurrency: int = 4) -> Measured:
+def play(api: Any, directory: Path, playbook: str, wanted: list[dict[str, Any]], concurrency: int = 6) -> Measured:
     """Run a playbook over the containers."""
     print(f"... {playbook.split(': ', 1)[1].splitlines()[0]} ({len(wanted)})", file=sys.stderr)
     path = directory / "playbook.yml"
@@ -221,7 +221,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--containers", type=int, default=100, help="containers with nothing to do (default: 100)")
     parser.add_argument("--create", type=int, default=13, help="containers to create (default: 13)")
-    parser.add_argument("--concurrency", type=int, default=8, help="how many pve_fleet creates at a time (default: 8)")
+    parser.add_argument("--concurrency", type=int, default=6, help="how many pve_fleet creates at a time (default: 6)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON instead of a table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:

@@ -59,8 +59,8 @@ def apt_install(*packages: str) -> None:
         )
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for argv in (
-        ["apt-get", "-qq", "update"],
-        ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages],
+        ["apt-get", "-qq", "-o", "Acquire::Retries=5", "update"],
+        ["apt-get", "-qq", "-o", "Acquire::Retries=5", "install", "-y", "--no-install-recommends", *packages],
     ):
         done = subprocess.run(argv, env=env, capture_output=True, check=False)
         if done.returncode:
@@ -130,6 +130,8 @@ def recipe() -> list[str]:
     keys = r"[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n"
     return [
         "mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}",
+        # It stays in the machines' configuration: an archive that hiccups once is asked again.
+        '--aptopt=Acquire::Retries "5"',
         # The package lists stay: a first run in check mode finds packages without fetching anything.
         "--skip=cleanup/apt/lists",
         # Each machine makes its own host keys and machine id.

@@ -172,7 +172,7 @@ def guest_spec() -> dict[str, Any]:
 def fleet_spec() -> dict[str, Any]:
     """The Ansible options for the work on guests."""
     return {
-        "concurrency": {"type": "int", "default": 4},
+        "concurrency": {"type": "int", "default": 6},
         "task_timeout": {"type": "int", "default": 600},
         "cpu_overcommit": {"type": "float", "default": 2.0},
     }
