@@ -123,50 +123,17 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
-    BOOL,
-    INT,
-    LIST,
-    RAW,
-    STR,
-    Boolean,
-    Items,
-    Number,
-    Option,
-    PropertyString,
-    Retention,
-    Text,
-)
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import LAST_LINES
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.vzdump import OPTIONS
 
 ARCHIVE = re.compile(r"creating (?:vzdump|Proxmox Backup Server) archive '(?:[^']*/)?([^'/]+)'")
-
-
-def choice(*words: str) -> Option:
-    return Option({**STR, "choices": list(words)}, Text(words))
 
 
 REQUEST = Table(
     noun="backup",
     path="",
-    options={
-        "mode": choice("snapshot", "suspend", "stop"),
-        "compress": choice("0", "1", "gzip", "lzo", "zstd"),
-        "zstd": Option(INT, Number()),
-        "notes_template": Option(STR, Text()),
-        "protected": Option(BOOL, Boolean()),
-        "remove": Option(BOOL, Boolean()),
-        "prune_backups": Option(RAW, Retention()),
-        "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()})),
-        "performance": Option(RAW, PropertyString({"max-workers": Number(1, 256), "pbs-entries-max": Number(1)})),
-        "bwlimit": Option(INT, Number()),
-        "ionice": Option(INT, Number(0, 8)),
-        "pbs_change_detection_mode": choice("legacy", "data", "metadata"),
-        "exclude_path": Option(LIST, Items()),
-        "stdexcludes": Option(BOOL, Boolean()),
-        "notification_mode": choice("auto", "legacy-sendmail", "notification-system"),
-    },
+    options=OPTIONS,
     places={
         "vmid": {"type": "int", "required": True},
         "storage": {"type": "str", "required": True},
@@ -189,7 +156,7 @@ class Backup(Resource):
         if node:
             self.check_storage(node, storage)
         else:
-            self.missing("there is no such guest, or the privilege VM.Audit to see it is missing, check vmid")
+            self.not_there("there is no such guest, or the privilege VM.Audit to see it is missing, check vmid")
         if self.problems:
             raise PveError("\n".join(self.problems))
         request = {"vmid": vmid, "storage": storage}
@@ -197,19 +164,12 @@ class Backup(Resource):
         result = {"changed": True, "node": node, "diff": {"before": {}, "after": {"guest": vmid, "storage": storage}}}
         return result if self.module.check_mode else {**result, **self.back_up(node, request)}
 
-    def missing(self, text: str) -> None:
-        """In check mode, what comes before in the same run may be about to make it."""
-        if self.module.check_mode:
-            self.module.warn(f"{self}: {text}.")
-        else:
-            self.problem(text)
-
     def check_storage(self, node: str, storage: str) -> None:
         """A backup to a storage that cannot take it fails after it has begun."""
         able = {found["storage"]: found for found in self.client.get(f"/nodes/{node}/storage", content="backup")}
         if storage not in able:
             known = f"choose of {', '.join(sorted(able))}" if able else "there is none"
-            self.missing(f"storage '{storage}' holds no backups on node '{node}', {known}")
+            self.not_there(f"storage '{storage}' holds no backups on node '{node}', {known}")
         elif not able[storage].get("active"):
             self.problem(f"storage '{storage}' is not online on node '{node}', bring it back or choose another")
 

@@ -186,25 +186,19 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     BOOL,
     INT,
     LIST,
-    RAW,
     STR,
     Boolean,
-    Items,
     Number,
     Option,
-    PropertyString,
-    Retention,
     Text,
     Words,
+    choice,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.vzdump import OPTIONS
 
 SELECTIONS = ("vmid", "pool", "all")
 WITH_STORAGE = ("notes_template", "protected")  # PVE takes them together with the storage only
-
-
-def choice(*words: str) -> Option:
-    return Option({**STR, "choices": list(words)}, Text(words))
 
 
 def guests() -> Words:
@@ -228,26 +222,12 @@ TABLE = Table(
         "enabled": Option(BOOL, Boolean(), True),
         "comment": Option(STR, Text()),
         "repeat_missed": Option(BOOL, Boolean(), False),
-        "mode": choice("snapshot", "suspend", "stop"),
-        "compress": choice("0", "1", "gzip", "lzo", "zstd"),
-        "prune_backups": Option(RAW, Retention()),
-        "remove": Option(BOOL, Boolean()),
-        "protected": Option(BOOL, Boolean()),
-        "notes_template": Option(STR, Text()),
-        "notification_mode": choice("auto", "legacy-sendmail", "notification-system"),
+        **OPTIONS,
         "mailto": Option(LIST, Words(",", unordered=True)),
         "mailnotification": choice("always", "failure"),
-        "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()})),
-        "performance": Option(RAW, PropertyString({"max-workers": Number(1, 256), "pbs-entries-max": Number(1)})),
-        "bwlimit": Option(INT, Number()),
-        "ionice": Option(INT, Number(0, 8)),
         "lockwait": Option(INT, Number()),
         "stopwait": Option(INT, Number()),
         "pigz": Option(INT, Number()),
-        "zstd": Option(INT, Number()),
-        "pbs_change_detection_mode": choice("legacy", "data", "metadata"),
-        "exclude_path": Option(LIST, Items()),
-        "stdexcludes": Option(BOOL, Boolean()),
         "tmpdir": Option(PATH, Text()),
         "dumpdir": Option(PATH, Text()),
         "script": Option(PATH, Text()),
@@ -261,12 +241,6 @@ class BackupJob(Resource):
     def fetch(self) -> dict[str, Any] | None:
         self.jobs = self.client.get(self.path)
         return next((job for job in self.jobs if str(job.get("id")) == self.name), None)
-
-    def after(self, name: str) -> Any:
-        """The value that the option is going to have."""
-        if name in self.deletes:
-            return self.table.options[name].default
-        return self.sets[name] if name in self.sets else self.current(name)
 
     def compare(self) -> None:
         super().compare()
@@ -313,10 +287,7 @@ class BackupJob(Resource):
             text = f"storage '{storage}' holds no backups, add backup to its content (pve_storage) or choose another"
         else:
             return
-        if self.module.check_mode:  # what comes before in the same run may be about to make it
-            self.module.warn(f"{self}: {text}.")
-        else:
-            self.problem(text)
+        self.not_there(text)
 
     def storage(self, name: str) -> dict[str, Any] | None:
         return next((storage for storage in self.client.get("/storage") if storage["storage"] == name), None)

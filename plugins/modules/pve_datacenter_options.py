@@ -161,6 +161,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     PropertyString,
     Text,
     Words,
+    choice,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 
@@ -193,10 +194,6 @@ class Colors(Words):
     def parse(self, value: Any) -> list[str]:
         colors = [word.partition(":") for word in super().parse(value)]
         return sorted(f"{tag}:{color.lower()}" for tag, _sign, color in colors)
-
-
-def choice(*words: str, default: Any = None, key: str = "") -> Option:
-    return Option({**STR, "choices": list(words)}, Text(words), default, key=key)
 
 
 def keys(kinds: dict[str, Any], **defaults: Any) -> Option:

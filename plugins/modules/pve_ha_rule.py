@@ -114,7 +114,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
 BELONGS = {"node-affinity": ("nodes", "strict"), "resource-affinity": ("affinity",)}
-NEEDED = {"node-affinity": "nodes", "resource-affinity": "affinity"}
+NEEDED = {"node-affinity": ("nodes",), "resource-affinity": ("affinity",)}
 AFFINITIES = ("positive", "negative")
 
 TABLE = Table(
@@ -122,6 +122,8 @@ TABLE = Table(
     path="/cluster/ha/rules",
     id="rule",
     required=("type", "resources"),
+    belongs=BELONGS,
+    needed=NEEDED,
     options={
         "type": Option({**STR, "choices": list(BELONGS)}, Text(tuple(BELONGS)), fixed=True),
         "resources": Option(
@@ -152,25 +154,11 @@ class Rule(Resource):
             raise
 
     def validate(self) -> None:
-        kind = (self.raw or self.wanted).get("type")
-        for other in BELONGS:
-            for name in BELONGS[other] if kind and other != kind else ():
-                if name in self.wanted:
-                    self.problem(f"{name} does not belong to type '{kind}', leave it out or choose type {other}")
-        name = NEEDED.get(kind, "")
-        if name in self.wanted and self.wanted[name] is None:
-            self.problem(f"{name} is empty, give it a value or leave it out")
-        elif name and self.raw is None and name not in self.wanted:
-            self.problem(f"{name} is missing, a new {self.table.noun} of type '{kind}' needs it")
+        self.check_kind()
 
     def update(self) -> Any:
         self.sets.setdefault("type", self.current("type"))
         return super().update()
-
-    def shown(self, names: list[str]) -> dict[str, Any]:
-        """Only what belongs to the type."""
-        others = {name for kind in BELONGS if self.raw and kind != self.raw["type"] for name in BELONGS[kind]}
-        return super().shown([name for name in names if name not in others])
 
 
 def main() -> None:

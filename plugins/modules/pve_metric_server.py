@@ -169,29 +169,28 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     BOOL,
     INT,
     RAW,
+    SECRET,
     STR,
     Boolean,
     Invalid,
     Number,
     Option,
     Text,
+    choice,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
-TYPES = ("graphite", "influxdb", "opentelemetry")
-COMMON = {"type", "server", "port", "disable"}
 BELONGS = {
-    "graphite": {*COMMON, "mtu", "timeout", "proto", "path"},
-    "influxdb": {
-        *(*COMMON, "mtu", "timeout", "influxdbproto", "organization", "bucket", "token"),
-        *("api_path_prefix", "max_body_size", "verify_certificate"),
-    },
-    "opentelemetry": {
-        *(*COMMON, "otel_protocol", "otel_path", "otel_timeout", "otel_headers", "otel_resource_attributes"),
+    "graphite": ("mtu", "timeout", "proto", "path"),
+    "influxdb": (
+        *("mtu", "timeout", "influxdbproto", "organization", "bucket", "token", "api_path_prefix"),
+        *("max_body_size", "verify_certificate"),
+    ),
+    "opentelemetry": (
+        *("otel_protocol", "otel_path", "otel_timeout", "otel_headers", "otel_resource_attributes"),
         *("otel_verify_ssl", "otel_max_body_size", "otel_compression"),
-    },
+    ),
 }
-HIDDEN = "otel_headers"
 
 
 class Encoded(Text):
@@ -211,41 +210,37 @@ class Encoded(Text):
         return base64.b64encode(json.dumps(value).encode()).decode()
 
 
-def choice(*words: str) -> Option:
-    """An option that is one of a few words; the first is what it is unless set."""
-    return Option({**STR, "choices": list(words)}, Text(words), words[0])
-
-
 TABLE = Table(
     noun="metric server",
     path="/cluster/metrics/server",
     id="id",
     detail=True,
     required=("type", "server", "port"),
+    belongs=BELONGS,
     options={
-        "type": Option({**STR, "choices": list(TYPES)}, Text(TYPES), fixed=True),
+        "type": Option({**STR, "choices": list(BELONGS)}, Text(tuple(BELONGS)), fixed=True),
         "server": Option(STR, Text()),
         "port": Option(INT, Number(1, 65536)),
         "disable": Option(BOOL, Boolean(), False),
         "mtu": Option(INT, Number(512, 65536), 1500),
         "timeout": Option(INT, Number(0), 1),
-        "proto": choice("udp", "tcp"),
+        "proto": choice("udp", "tcp", default="udp"),
         "path": Option(STR, Text(), "proxmox"),
-        "influxdbproto": choice("udp", "http", "https"),
+        "influxdbproto": choice("udp", "http", "https", default="udp"),
         "organization": Option(STR, Text(), "proxmox"),
         "bucket": Option(STR, Text(), "proxmox"),
-        "token": Option({**STR, "no_log": True}, Text(), secret=True),
+        "token": Option(SECRET, Text(), secret=True),
         "api_path_prefix": Option(STR, Text(), ""),
         "max_body_size": Option(INT, Number(1), 25_000_000),
         "verify_certificate": Option(BOOL, Boolean(), True),
-        "otel_protocol": choice("https", "http"),
+        "otel_protocol": choice("https", "http", default="https"),
         "otel_path": Option(STR, Text(), "/v1/metrics"),
         "otel_timeout": Option(INT, Number(1, 10), 5),
-        "otel_headers": Option({**RAW, "no_log": True}, Encoded(), {}),
+        "otel_headers": Option({**RAW, "no_log": True}, Encoded(), {}, hidden=True),
         "otel_resource_attributes": Option(RAW, Encoded(), {}),
         "otel_verify_ssl": Option(BOOL, Boolean(), True),
         "otel_max_body_size": Option(INT, Number(1024), 10_000_000),
-        "otel_compression": choice("gzip", "none"),
+        "otel_compression": choice("gzip", "none", default="gzip"),
     },
 )
 
@@ -254,11 +249,7 @@ class MetricServer(Resource):
     """A server; the API wants its address with every write, and creates it where it will be."""
 
     def validate(self) -> None:
-        kind = (self.raw or self.wanted).get("type")
-        for name in self.wanted if kind else ():
-            if name not in BELONGS[kind]:
-                owners = " or ".join(item for item in TYPES if name in BELONGS[item])
-                self.problem(f"{name} does not belong to type '{kind}', leave it out or choose type {owners}")
+        self.check_kind()
         if self.wanted.get("token", "") is None:
             self.problem("token is empty, and Proxmox VE does not tell whether there is one: give another one")
 
@@ -269,17 +260,6 @@ class MetricServer(Resource):
         for name in ("server", "port"):
             self.sets.setdefault(name, self.current(name))
         return super().update()
-
-    def view(self, name: str, value: Any) -> Any:
-        return "(hidden)" if name == HIDDEN and value else super().view(name, value)
-
-    def shown(self, names: list[str]) -> dict[str, Any]:
-        """Only what belongs to the type."""
-        belongs = BELONGS[self.raw["type"]] if self.raw else ()
-        return super().shown([name for name in names if name in belongs])
-
-    def facts(self) -> dict[str, Any]:
-        return {key: value for key, value in super().facts().items() if key != self.api_key(HIDDEN)}
 
 
 def main() -> None:

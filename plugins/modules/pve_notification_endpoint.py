@@ -185,6 +185,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     DICT,
     INT,
     LIST,
+    SECRET,
     STR,
     ArraySet,
     Boolean,
@@ -194,10 +195,8 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
-TYPES = ("sendmail", "smtp", "gotify", "webhook")
 MODES = ("tls", "starttls", "insecure")
 METHODS = ("post", "put", "get")
-COMMON = ("comment", "disable")
 MAIL = {"mailto", "mailto_user", "from_address", "author"}
 BELONGS = {
     "sendmail": MAIL,
@@ -212,13 +211,19 @@ NEEDED = {
     "webhook": ("url", "method"),
 }
 # How the target that Proxmox VE brings along is unless somebody changed it.
-BUILTIN = {"mail-to-root": {"comment": "Send mails to root@pam's email address", "mailto_user": ["root@pam"]}}
+BUILTIN = {
+    "mail-to-root": {
+        "comment": "Send mails to root@pam's email address",
+        "mailto_user": ["root@pam"],
+        "disable": False,
+    }
+}
 
 TABLE = Table(
     noun="notification endpoint",
     path="/cluster/notifications/endpoints/{type}",
     id="name",
-    places={"type": {"type": "str", "choices": list(TYPES)}},
+    places={"type": {"type": "str", "choices": list(BELONGS)}},
     options={
         "comment": Option(STR, Text(), ""),
         "disable": Option(BOOL, Boolean(), False),
@@ -230,8 +235,8 @@ TABLE = Table(
         "port": Option(INT, Number(0, 65535)),
         "mode": Option({**STR, "choices": list(MODES)}, Text(MODES), "tls"),
         "username": Option(STR, Text(), ""),
-        "password": Option({**STR, "no_log": True}, Text(), secret=True),
-        "token": Option({**STR, "no_log": True}, Text(), secret=True),
+        "password": Option(SECRET, Text(), secret=True),
+        "token": Option(SECRET, Text(), secret=True),
         "url": Option(STR, Text(), ""),
         "method": Option({**STR, "choices": list(METHODS)}, Text(METHODS), ""),
         "header": Option(DICT, ArraySet(Text()), []),
@@ -239,6 +244,9 @@ TABLE = Table(
         "secret": Option({**DICT, "no_log": True}, ArraySet(Text()), [], secret=True),
     },
     delete_array=True,
+    belongs=BELONGS,
+    needed=NEEDED,
+    builtin=BUILTIN,
 )
 
 
@@ -290,11 +298,6 @@ class Endpoint(Resource):
     def kind(self) -> str | None:
         return (self.raw or self.params)["type"]
 
-    def plan(self) -> str:
-        if self.state == "absent" and (self.raw or {}).get("origin") == "builtin":
-            return ""
-        return super().plan()
-
     def compare(self) -> None:
         super().compare()
         if self.raw is None or "secret" not in self.wanted:
@@ -308,7 +311,7 @@ class Endpoint(Resource):
     def validate(self) -> None:
         given = self.params["type"]
         if self.kind is None:
-            self.problem(f"type is missing, a new {self.table.noun} needs it: {', '.join(TYPES)}")
+            self.problem(f"type is missing, a new {self.table.noun} needs it: {', '.join(BELONGS)}")
             return
         if given and given != self.kind:
             self.problem(
@@ -316,22 +319,11 @@ class Endpoint(Resource):
                 "anew, or choose another name"
             )
             return
-        for name in self.wanted:
-            if name not in (*BELONGS[self.kind], *COMMON):
-                owners = " or ".join(kind for kind in TYPES if name in BELONGS[kind])
-                self.problem(f"{name} does not belong to type '{self.kind}', leave it out or choose type {owners}")
-        for name in NEEDED[self.kind]:
-            if name in self.wanted and self.wanted[name] is None:
-                self.problem(f"{name} is empty, give it a value or leave it out")
-            elif self.raw is None and name not in self.wanted:
-                self.problem(f"{name} is missing, a new {self.table.noun} of type '{self.kind}' needs it")
+        self.check_kind()
         if self.wanted.get("password", "") is None:
             self.problem("password is empty, remove username and its password goes as well")
         if "mailto" in BELONGS[self.kind] and not any(self.after(name) for name in ("mailto", "mailto_user")):
             self.problem("nobody would get a mail, give mailto or mailto_user")
-
-    def after(self, name: str) -> Any:
-        return self.wanted[name] if name in self.wanted else self.current(name)
 
     def update(self) -> Any:
         if "username" in self.deletes:
@@ -348,17 +340,10 @@ class Endpoint(Resource):
         return super().view(name, value)
 
     def shown(self, names: list[str]) -> dict[str, Any]:
-        """Only what belongs to the type, and the names of secrets."""
-        if self.raw is None:
-            return {}
-        shown = super().shown([name for name in names if name in (*BELONGS[self.raw["type"]], *COMMON)])
-        secrets = self.view("secret", self.current("secret")) if "secret" in names else None
+        """With the names of secrets."""
+        shown = super().shown(names)
+        secrets = self.view("secret", self.current("secret")) if self.raw and "secret" in names else None
         return {**shown, **({"secret": secrets} if secrets else {})}
-
-    def predicted(self, action: str, before: dict[str, Any]) -> dict[str, Any]:
-        if action == "delete" and self.name in BUILTIN:
-            return {**BUILTIN[self.name], "disable": False}
-        return super().predicted(action, before)
 
 
 def main() -> None:

@@ -186,6 +186,7 @@ TABLE = Table(
         "match_calendar": Option(RAW, ArraySet(Hours()), []),
     },
     delete_array=True,
+    builtin=BUILTIN,
 )
 
 
@@ -199,16 +200,6 @@ class Matcher(Resource):
             if error.status == 404:
                 return None
             raise
-
-    def plan(self) -> str:
-        if self.state == "absent" and (self.raw or {}).get("origin") == "builtin":
-            return ""
-        return super().plan()
-
-    def predicted(self, action: str, before: dict[str, Any]) -> dict[str, Any]:
-        if action == "delete" and self.name in BUILTIN:
-            return dict(BUILTIN[self.name])
-        return super().predicted(action, before)
 
 
 def main() -> None:

@@ -154,10 +154,7 @@ class Pool(Resource):
         """Proxmox VE accepts a member that does not exist, and does not show it."""
         for name in sorted(missing):
             text = f"{what} '{name}' does not exist, or the privilege {privilege} to see it is missing"
-            if self.module.check_mode:  # what comes before in the same run may be about to make it
-                self.module.warn(f"{self}: {text}.")
-            else:
-                self.problem(f"{text}, create it first or leave it out")
+            self.not_there(text, ", create it first or leave it out")
 
     def create(self) -> None:
         self.client.post(self.path, poolid=self.name, **self.values(self.comment()))

@@ -238,6 +238,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     INT,
     LIST,
     RAW,
+    SECRET,
     STR,
     Boolean,
     Invalid,
@@ -249,7 +250,6 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
-SECRET = {**STR, "no_log": True}
 TYPES = ("pam", "pve", "ldap", "ad", "openid")
 MODES = ("ldap", "ldaps", "ldap+starttls")
 VERSIONS = ("tlsv1", "tlsv1_1", "tlsv1_2", "tlsv1_3")

@@ -153,10 +153,8 @@ class ReplicationJob(Resource):
         guests = {str(guest["vmid"]): guest["node"] for guest in self.client.get("/cluster/resources", type="vm")}
         if guests.get(vmid) == target:
             self.problem(f"target: guest {vmid} is on node '{target}' itself, choose another")
-        elif vmid not in guests and self.module.check_mode:  # it may be about to be made
-            self.module.warn(f"{self}: guest {vmid} does not exist.")
         elif vmid not in guests:
-            self.problem(f"guest {vmid} does not exist, create it first")
+            self.not_there(f"guest {vmid} does not exist", ", create it first")
 
     def create(self) -> Any:
         return self.client.post(self.path, id=self.name, type="local", **self.values(self.sets))

@@ -285,6 +285,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Retention,
     Text,
     Words,
+    choice,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
@@ -344,10 +345,6 @@ class MountPoint(Text):
 class Fingerprint(Text):
     def parse(self, value: Any) -> str:
         return super().parse(str(value).upper())
-
-
-def choice(*words: str, default: str) -> Option:
-    return Option({**STR, "choices": list(words)}, Text(words), default)
 
 
 def fixed(spec: dict[str, Any] = STR) -> Option:

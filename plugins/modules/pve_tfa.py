@@ -114,6 +114,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Pve
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     INT,
+    SECRET,
     STR,
     Boolean,
     Invalid,
@@ -154,7 +155,7 @@ TABLE = Table(
     id="description",
     options={
         "enable": Option(BOOL, Boolean(), True),
-        "secret": Option({**STR, "no_log": True}, Base32(), secret=True),
+        "secret": Option(SECRET, Base32(), secret=True),
     },
     required=("secret",),
     places={

@@ -109,6 +109,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
+    HIDDEN,
     INT,
     STR,
     Boolean,
@@ -186,7 +187,7 @@ class Token(Resource):
     def run(self) -> dict[str, Any]:
         result = super().run()
         if result["action"] == "update" and self.owed:
-            result["diff"]["before"]["secret"] = "(hidden)"
+            result["diff"]["before"]["secret"] = HIDDEN
             result["diff"]["after"]["secret"] = "(hidden, another one)"
         result["full_tokenid"] = f"{self.params['userid']}!{self.name}"
         return {**result, "secret": self.secret} if self.secret else result

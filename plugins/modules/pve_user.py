@@ -114,13 +114,13 @@ user:
   sample: {"enable": 1, "expire": 0, "firstname": "Ada", "groups": ["operators"], "tokens": {}}
 """
 
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     INT,
     LIST,
+    SECRET,
     STR,
     Boolean,
     Number,
@@ -128,17 +128,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Text,
     Words,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import (
-    EMPTY,
-    Resource,
-    Table,
-    argument_spec,
-    run,
-)
-
-SECRET = {**STR, "no_log": True}
-# Shown by PVE to those who may change the user, and by this module to nobody.
-HIDDEN = "keys"
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
 TABLE = Table(
     noun="user",
@@ -152,7 +142,7 @@ TABLE = Table(
         "firstname": Option(STR, Text(), ""),
         "lastname": Option(STR, Text(), ""),
         "groups": Option(LIST, Words(",", unordered=True), []),
-        HIDDEN: Option(SECRET, Text(), ""),
+        "keys": Option(SECRET, Text(), "", hidden=True),
         "password": Option(SECRET, Text(), secret=True),
     },
     deletes=False,
@@ -192,12 +182,6 @@ class User(Resource):
             # Others than root@pam have to prove that it is them.
             confirmation = {"confirmation-password": own} if own and self.params["api_user"] != "root@pam" else {}
             self.client.put("/access/password", userid=self.name, password=password, **confirmation)
-
-    def view(self, name: str, value: Any) -> Any:
-        return "(hidden)" if name == HIDDEN and value not in EMPTY else super().view(name, value)
-
-    def facts(self) -> dict[str, Any]:
-        return {key: value for key, value in super().facts().items() if key != HIDDEN}
 
 
 def main() -> None:

@@ -290,8 +290,7 @@ class Fleet:
 
     def do_create(self, plan: Plan) -> None:
         guest = plan.guest
-        names = guest.kind.renamed
-        values = {names.get(key, key): guest.kind.option(key).kind.format(value) for key, value in plan.sets.items()}
+        values = plan.values
         self.keep_secrets(plan)
         keys = guest.params.get("ssh_public_keys")
         if keys:
@@ -305,8 +304,7 @@ class Fleet:
 
     def do_update(self, plan: Plan) -> None:
         guest = plan.guest
-        names = guest.kind.renamed
-        values = {names.get(key, key): guest.kind.option(key).kind.format(value) for key, value in plan.sets.items()}
+        names, values = guest.kind.renamed, plan.values
         if plan.drives and plan.sets.get("protection") is False:
             # Whether a volume may be changed is asked of the configuration as it is stored.
             self.client.put(f"{guest.path}/config", protection=values.pop("protection"), digest=guest.config["digest"])

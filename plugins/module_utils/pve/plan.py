@@ -8,11 +8,16 @@ import re
 from typing import Any, NamedTuple
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve import lxc
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Mount, PropertyString, Size
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
+    HIDDEN,
+    Invalid,
+    Mount,
+    PropertyString,
+    Size,
+)
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import KINDS, QEMU, Drive
 
 DELETE = None
-HIDDEN = "(hidden)"
 
 
 class Step(NamedTuple):
@@ -167,6 +172,12 @@ class Plan:
                 self._update()
             self._pool()
             self._power()
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What is set, as the API takes it."""
+        kind = self.guest.kind
+        return {kind.renamed.get(key, key): kind.option(key).kind.format(value) for key, value in self.sets.items()}
 
     @property
     def drives(self) -> list[str]:

@@ -37,6 +37,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 # The types that an option has in Ansible.
 INT, FLOAT, BOOL, STR, RAW, DICT = ({"type": name} for name in ("int", "float", "bool", "str", "raw", "dict"))
 LIST = {"type": "list", "elements": "str"}
+SECRET = {**STR, "no_log": True}
+# What a diff has in place of a secret.
+HIDDEN = "(hidden)"
 
 
 class Option(NamedTuple):
@@ -47,6 +50,7 @@ class Option(NamedTuple):
     default: Any = None
     fixed: bool = False  # PVE never changes it once the object exists
     secret: bool = False  # PVE takes it and never shows it
+    hidden: bool = False  # PVE shows it, and the modules show it to nobody
     key: str = ""  # PVE's name, where it is not the option's with dashes for underscores
 
 
@@ -66,6 +70,11 @@ class Text:
 
     def format(self, value: Any) -> Any:
         return value
+
+
+def choice(*words: str, default: Any = None, key: str = "") -> Option:
+    """An option that is one of a few words."""
+    return Option({**STR, "choices": list(words)}, Text(words), default, key=key)
 
 
 class Note(Text):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Collection
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import (
@@ -20,7 +20,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import (
     connect,
     connection_spec,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Option, PropertyString
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import HIDDEN, Invalid, Option, PropertyString
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
     LOCK_PAUSE,
     LOCKED,
@@ -46,13 +46,17 @@ class Table:
     listing: dict[str, Any] = field(default_factory=dict)  # parameters of the listing
     lower: bool = False  # PVE keeps the id in lower case
     required: tuple[str, ...] = ()  # what a new object needs
-    places: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # further options that are part of the path, such as the node
+    # Further options that are part of the path, such as the node.
+    places: dict[str, dict[str, Any]] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()  # the same below a node or a guest; a subclass chooses
     deletes: bool = True  # an update takes a list of what goes; if not, an empty value is sent
     missing: str = ""  # PVE's words (a regular expression) for no such object; with them it is read alone, not listed
     delete_array: bool = False  # that list is an array of the API, not a text with commas
+    # By type: the options that only some types have, and those that a new object of the type needs.
+    belongs: dict[str, Collection[str]] = field(default_factory=dict)
+    needed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # What PVE brings along and does not part with: how it is again once it has been deleted.
+    builtin: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Resource:
@@ -171,13 +175,53 @@ class Resource:
                 continue
             self.sets[name] = value
 
+    def after(self, name: str) -> Any:
+        """The value that the option is going to have."""
+        if name in self.deletes:
+            return self.table.options[name].default
+        return self.sets[name] if name in self.sets else self.current(name)
+
     def validate(self) -> None:
         """What a module checks before the first write; it calls problem()."""
+
+    def not_there(self, text: str, remedy: str = "") -> None:
+        """What is needed and missing: in check mode, what comes before in the same run may be about to make it."""
+        if self.module.check_mode:
+            self.module.warn(f"{self}: {text}.")
+        else:
+            self.problem(f"{text}{remedy}")
+
+    @property
+    def kind(self) -> str | None:
+        """The type, of objects that have one."""
+        return (self.raw or self.wanted).get("type")
+
+    def strangers(self, kind: str) -> set[str]:
+        """The options that belong to other types only."""
+        belongs = self.table.belongs
+        return {name for names in belongs.values() for name in names} - set(belongs[kind])
+
+    def check_kind(self) -> None:
+        """Only what belongs to the type, and all that it needs."""
+        kind, belongs = self.kind, self.table.belongs
+        if kind is None:
+            return
+        strangers = self.strangers(kind)
+        for name in self.wanted:
+            if name in strangers:
+                owners = " or ".join(other for other in belongs if name in belongs[other])
+                self.problem(f"{name} does not belong to type '{kind}', leave it out or choose type {owners}")
+        for name in self.table.needed.get(kind, ()):
+            if name in self.wanted and self.wanted[name] is None:
+                self.problem(f"{name} is empty, give it a value or leave it out")
+            elif self.raw is None and name not in self.wanted:
+                self.problem(f"{name} is missing, a new {self.table.noun} of type '{kind}' needs it")
 
     def plan(self) -> str:
         """What is to be done: 'create', 'update', 'delete' or nothing. Raises PveError for what cannot be."""
         if self.state == "absent":
-            return "delete" if self.raw is not None else ""
+            untouched = self.name in self.table.builtin and (self.raw or {}).get("origin") == "builtin"
+            return "delete" if self.raw is not None and not untouched else ""
         self.compare()
         if self.raw is None:
             for name in self.table.required:
@@ -195,8 +239,8 @@ class Resource:
         spec, wanted = self.table.options[name], self.wanted.get(name)
         if value in EMPTY:
             return None
-        if spec.secret:
-            return "(hidden)"
+        if spec.secret or spec.hidden:
+            return HIDDEN
         if isinstance(spec.kind, PropertyString) and isinstance(value, dict):
             return spec.kind.show(spec.kind.visible(value, wanted if isinstance(wanted, dict) else value))
         return value
@@ -205,13 +249,15 @@ class Resource:
         """The options as they were last read, for the diff."""
         if self.raw is None:
             return {}
-        views = {name: self.view(name, self.current(name)) for name in names if not self.table.options[name].secret}
+        strangers = self.strangers(self.raw["type"]) if self.table.belongs else set()
+        seen = [name for name in names if name not in strangers and not self.table.options[name].secret]
+        views = {name: self.view(name, self.current(name)) for name in seen}
         return {name: value for name, value in views.items() if value is not None}
 
     def predicted(self, action: str, before: dict[str, Any]) -> dict[str, Any]:
         """What the diff will show afterwards."""
         if action == "delete":
-            return {}
+            return dict(self.table.builtin.get(self.name, {}))
         after = {name: self.view(name, value) for name, value in self.sets.items()}
         gone = {name: self.view(name, self.table.options[name].default) for name in self.deletes}
         return {name: value for name, value in {**before, **after, **gone}.items() if value is not None}
@@ -276,7 +322,7 @@ class Resource:
 
     def facts(self) -> dict[str, Any]:
         """What the module returns of the object, besides what it did; no secrets."""
-        secret = {self.api_key(name) for name, spec in self.table.options.items() if spec.secret}
+        secret = {self.api_key(name) for name, spec in self.table.options.items() if spec.secret or spec.hidden}
         return {key: value for key, value in (self.raw or {}).items() if key not in secret}
 
     def run(self) -> dict[str, Any]:
