@@ -4,7 +4,7 @@
 
 The API answers from fakepve's model. After every task and every change of a configuration the machine behind the
 container is brought to what the model says, so one function covers create, start, stop, destroy, new limits, and
-what is left to do after a crash or a reboot of the computer.
+what is left to do after a crash or a reboot of the computer. A virtual machine is in the model only: nothing runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from fakepve import FakeVm
 from fakepve.certs import make_cert
 from fakepve.lxc import FakeCt, parse_mount, split_props
 from fakepve.model import TaskError
@@ -28,6 +29,7 @@ from .api import Pve
 
 NODE = "pve1"
 TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
+DISCS = ("windows-11.iso", "virtio-win.iso")
 MAIL_PORT = 2525
 SAVED = ("vmid", "node", "status", "config", "pending", "snapshots", "pool")
 
@@ -70,9 +72,10 @@ class Lab(Pve):
         for name, (kind, content) in kinds.items():
             store = {"type": kind, "active": 1, "content": content, "files": set(), "total": total, "avail": free}
             self.storages[name] = {**self.storages.get(name, {}), **store}
-        self.storages["local"].setdefault("volumes", {})["vztmpl/" + TEMPLATE] = {
-            "content": "vztmpl", "size": 130_000_000, "ctime": int(time.time()), "format": "tzst",
-        }  # fmt: skip
+        files = {f"vztmpl/{TEMPLATE}": "tzst", **{f"iso/{disc}": "iso" for disc in DISCS}}
+        for name, kind in files.items():
+            made = {"content": name.split("/")[0], "size": 130_000_000, "ctime": int(time.time()), "format": kind}
+            self.storages["local"].setdefault("volumes", {})[name] = made
 
     # ------------------------------------------------------------------ state
 
@@ -90,6 +93,13 @@ class Lab(Pve):
             container = FakeCt(defaults=False, **saved)
             container.snapshots, container.pool = snapshots, pool
             self.cts.append(container)
+        for saved in state.get("machines", []):
+            snapshots = saved.pop("snapshots")
+            machine = FakeVm(**saved)
+            machine.snapshots = snapshots
+            self.vms.append(machine)
+        for name, volumes in state.get("volumes", {}).items():
+            self.storages.get(name, {}).setdefault("volumes", {}).update(volumes)
         self.records = state.get("records", {})
 
     def save(self) -> None:
@@ -97,8 +107,14 @@ class Lab(Pve):
             {**{name: getattr(ct, name) for name in SAVED}, "public_keys": self._keys.get(ct.vmid, "")}
             for ct in self.cts
         ]
+        state = {
+            "containers": containers,
+            "machines": [{name: getattr(vm, name) for name in (*SAVED, "name", "template")} for vm in self.vms],
+            "volumes": {name: store["volumes"] for name, store in self.storages.items() if store.get("volumes")},
+            "records": self.records,
+        }
         partial = self.folder / "state.json.partial"
-        partial.write_text(json.dumps({"containers": containers, "records": self.records}, indent=1))
+        partial.write_text(json.dumps(state, indent=1))
         partial.replace(self.folder / "state.json")
 
     def _record(self, request: Any, body: bytes) -> None:
@@ -113,14 +129,14 @@ class Lab(Pve):
         return await super()._lxc_create(user, v)
 
     async def task(self, node: str, ttype: str, tid: Any, user: str, body: Any, **kwargs: Any) -> str:
-        """Every container task ends with its machine in the state that the model says."""
-        if not (ttype.startswith("vz") or ttype == "resize"):
-            return await super().task(node, ttype, tid, user, body, **kwargs)
+        """Every container task ends with its machine in the state that the model says; what any task did is kept."""
+        container = ttype.startswith("vz") or (ttype == "resize" and self.ct(int(tid)))
 
         async def whole() -> Any:
             try:
                 note = await body()
-                await self.settle(int(tid), restart=ttype == "vzreboot")
+                if container:
+                    await self.settle(int(tid), restart=ttype == "vzreboot")
             except TaskError:
                 if ttype == "vzcreate" and (made := self.ct(int(tid))):
                     self._drop(made)

@@ -94,8 +94,11 @@ def test_first_run_builds_the_site(lab: Lab) -> None:
         assert f"\n{guest} " in table
     assert "row arrived" in table
     assert machines() == {"onprem-lab-pve1"} | {
-        f"onprem-lab-{g['vmid']}" for g in lab.api.cluster.resources.get(type="vm")
+        f"onprem-lab-{g['vmid']}" for g in lab.api.cluster.resources.get(type="vm") if g["type"] == "lxc"
     }
+    render = lab.api.nodes("pve1").qemu(900)
+    assert render.status.current.get()["status"] == "running"
+    assert render.config.get()["tpmstate0"].startswith("local-lvm:")
 
 
 def test_second_run_changes_nothing(lab: Lab) -> None:
@@ -234,6 +237,7 @@ def test_lab_comes_back_after_a_crash(lab: Lab) -> None:
     assert run.code == 0, run.output
     assert (FOLDER / "subnet").read_text() == subnet
     assert machines() == running
+    assert lab.api.nodes("pve1").qemu(900).status.current.get()["status"] == "running"
     assert lab.sql("database-primary", "SELECT COUNT(*) > 0 FROM t.r") == "1"
 
 
