@@ -337,7 +337,8 @@ class Resource:
         after = self.predicted(action, before)
         if action and not self.module.check_mode:
             self.apply(action)
-            hidden = {name: value for name, value in after.items() if self.table.options[name].secret}
+            secrets = {name for name, option in self.table.options.items() if option.secret}
+            hidden = {name: value for name, value in after.items() if name in secrets}
             after = {**self.shown(names), **hidden}
         result = {"changed": bool(action), "action": action or "none", self.result_name: self.facts()}
         return {**result, "diff": {"before": before, "after": after}}

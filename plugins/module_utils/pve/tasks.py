@@ -11,7 +11,7 @@ import time
 from concurrent.futures import Future, TimeoutError
 from typing import Any, Callable
 
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError, Unreachable
 
 QUICKEST, SLOWEST, PATIENCE = 0.1, 2.0, 0.2
 LAST_LINES = 12
@@ -19,6 +19,8 @@ LAST_LINES = 12
 WORK = (
     *("vzcreate", "vzclone", "vzrestore", "vzstart", "vzshutdown", "vzdestroy", "resize"),
     *("qmcreate", "qmclone", "qmrestore", "qmconfig", "qmstart", "qmshutdown", "qmdestroy", "download", "imgdel"),
+    *("vzsnapshot", "vzdelsnapshot", "vzrollback", "vztemplate", "vzmigrate", "move_volume"),
+    *("qmsnapshot", "qmdelsnapshot", "qmrollback", "qmtemplate", "qmigrate", "qmmove"),
 )
 
 # PVE's words for what another try on fresh data may overcome: somebody else is at work, or was.
@@ -93,6 +95,29 @@ class Tasks:
             if task.get("type") in WORK and not task.get("status") and not task.get("endtime"):
                 with contextlib.suppress(TaskFailed):
                     self.wait(task["upid"], what)
+
+    def once(self, write: Callable[[], Any], what: str, *, node: str, vmid: int, kind: str) -> None:
+        """Begin a task that must not run twice, and wait for it.
+
+        When the answer to the write is lost, the task that it began, of this kind and for this guest, is looked for.
+        """
+
+        def begun() -> set[str]:
+            tasks = self.client.get(f"/nodes/{node}/tasks", vmid=vmid, source="all", limit=500) or []
+            return {task["upid"] for task in tasks if task.get("type") == kind}
+
+        before = begun()
+        for attempt in range(1, LOST_TRIES + 1):
+            try:
+                upid = write()
+            except Unreachable:
+                if attempt == LOST_TRIES:
+                    raise
+                time.sleep(min(0.1 * attempt, 2))
+                upid = next(iter(begun() - before), "")
+            if upid:
+                self.wait(upid, what)
+                return
 
     def _poll(self) -> None:
         while True:
