@@ -24,6 +24,7 @@ from fakepve import FakeCt, FakePve, PveError, TaskError, lxc
 from fakepve.server import ok
 
 from tests.lab.access import Access
+from tests.lab.archives import Archives
 from tests.lab.cluster import Cluster
 from tests.lab.datacenter import Datacenter
 from tests.lab.firewall import Firewall
@@ -592,7 +593,20 @@ class Downloads:
 # ---------------------------------------------------------------------------------------- whole
 
 
-class Pve(StrictForms, Containers, Figures, Tasks, Downloads, Cluster, Access, Datacenter, Firewall, Machines, FakePve):
+class Pve(
+    StrictForms,
+    Archives,
+    Containers,
+    Figures,
+    Tasks,
+    Downloads,
+    Cluster,
+    Access,
+    Datacenter,
+    Firewall,
+    Machines,
+    FakePve,
+):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
