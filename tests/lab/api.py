@@ -28,6 +28,7 @@ from tests.lab.archives import Archives
 from tests.lab.cluster import Cluster
 from tests.lab.datacenter import Datacenter
 from tests.lab.firewall import Firewall
+from tests.lab.node import Node
 from tests.lab.vms import Machines
 
 GIB = 1024**3
@@ -605,6 +606,7 @@ class Pve(
     Datacenter,
     Firewall,
     Machines,
+    Node,
     FakePve,
 ):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
