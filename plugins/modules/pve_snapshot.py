@@ -129,7 +129,6 @@ node:
 """
 
 import re
-import time
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
@@ -138,7 +137,6 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.lxc import Kind
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, STR, Note, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import KINDS
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import LOCK_PAUSE
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")
 RESERVED = {"lxc": ("current", "vzdump"), "qemu": ("current", "pending")}
@@ -305,14 +303,12 @@ class Snapshot(Resource):
 
     def check_lock(self) -> None:
         """A real run waits for whoever holds the guest."""
-        deadline = time.monotonic() + self.tasks.timeout
-        while self.guest.get("lock") and not self.module.check_mode and time.monotonic() < deadline:
-            time.sleep(LOCK_PAUSE)
-            self.guest["lock"] = self.client.get(f"{self.path}/status/current").get("lock")
-        if self.guest.get("lock"):
+        lock = self.tasks.freed(self.path, self.guest.get("lock"), patient=not self.module.check_mode)
+        self.guest["lock"] = lock
+        if lock:
             unlock = f"{self.kinds.tool} unlock {self.params['vmid']}"
             remedy = f", let its task end, or run '{unlock}' on node '{self.guest['node']}' if there is none"
-            self.not_there(f"{self.owner} is locked ({self.guest['lock']})", remedy)
+            self.not_there(f"{self.owner} is locked ({lock})", remedy)
 
     # -------------------------------------------------------------------------------------------------- result
 

@@ -1,20 +1,34 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What guests go through beyond their configuration: snapshots."""
+"""What guests go through beyond their configuration: snapshots, backups that are restored."""
 
 from __future__ import annotations
 
+import re
+import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
-from fakepve import FakeCt
-from fakepve.lxc import SNAPSHOT_STORAGE
+from fakepve import FakeCt, FakeVm, PveError, TaskError
+from fakepve.lxc import SNAPSHOT_STORAGE, parse_mount, parse_size, print_mount
+from fakepve.qemu import DRIVE_KEY, is_cdrom, join_drive, split_drive, with_mac
 
 Values = dict[str, Any]
+MOUNT = re.compile(r"rootfs|mp\d+")
+# What a backup holds of a configuration is all but these.
+PASSING = ("lock", "parent", "template", "digest", "pending", "snapshots")
+GIB = 1024**3
 
 
 class Archives:
     """Mixin of FakePve."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What the archives hold: the name of the file -> the configuration at the time.
+        self.archived: dict[str, Values] = {}
+        self.recovering: dict[int, Values] = {}
 
     def _routes_archives(self) -> list[tuple[str, str, Callable[..., Any]]]:
         return [
@@ -62,3 +76,96 @@ class Archives:
         vm = self.find(v["node"], v["vmid"])
         memory = (vm.snapshots.get(v["snapname"]) or {}).get("vmstate")
         return await super()._qm_rollback({**v, "start": 1} if memory else v, user)
+
+    # ------------------------------------------------------------------------------------------------- backups
+
+    def store_file(self, storage: str, name: str, size: int, content: str = "iso") -> None:
+        super().store_file(storage, name, size, content)
+        match = re.match(r"vzdump-(lxc|qemu)-(\d+)-", name)
+        guest = match and ((self.ct if match[1] == "lxc" else self.vm)(int(match[2])))
+        if match and content == "backup":
+            self.storages[storage]["volumes"][f"backup/{name}"]["vmid"] = int(match[2])
+        if guest:
+            kept = {key: value for key, value in guest.config.items() if key not in PASSING}
+            self.archived[name] = {key: value for key, value in kept.items() if not key.startswith("unused")}
+
+    def _item(self, storage: str, name: str, volume: Values) -> Values:
+        match = re.match(r"backup/vzdump-(lxc|qemu)-", name)
+        return {**super()._item(storage, name, volume), **({"subtype": match[1]} if match else {})}
+
+    def _archived(self, volume: str) -> Values:
+        return self.archived.get(volume.rpartition("/")[2], {})
+
+    async def _lxc_create(self, user: str, v: Values) -> str:
+        if not v.get("restore"):
+            return await super()._lxc_create(user, v)
+        held, vmid = self._archived(v["ostemplate"]), int(v["vmid"])
+        for key in [key for key in held if MOUNT.fullmatch(key)]:
+            mount = parse_mount(held[key])
+            storage = v.get("storage") or mount["volume"].partition(":")[0]
+            size = parse_size(mount.pop("size", "4G")) / GIB
+            held = {**held, key: print_mount({**mount, "volume": f"{storage}:{size:g}"}, key == "rootfs")}
+        if v.get("unique"):
+            nets = {key: re.sub(r",hwaddr=[^,]+", "", held[key]) for key in held if key.startswith("net")}
+            held = {**held, **nets}
+        # Only what is given is a change that the user must be allowed to make.
+        self.recovering[vmid] = {key: value for key, value in held.items() if key not in v}
+        try:
+            return await super()._lxc_create(user, {**held, **v})
+        finally:
+            del self.recovering[vmid]
+
+    def _check_modify_perm(self, user: str, vmid: int, pool: Any, old: Any, new: Values, *rest: Any) -> None:
+        kept = self.recovering.get(vmid, {})
+        super()._check_modify_perm(user, vmid, pool, old, {key: new[key] for key in new if key not in kept}, *rest)
+
+    async def _qm_create(self, v: Values, user: str) -> str:
+        if not v.get("archive"):
+            return await super()._qm_create(v, user)
+        vmid, failed = int(v["vmid"]), f"unable to restore VM {v['vmid']} -"
+        old = self.vm(vmid)
+        for option in ("start", "live-restore"):
+            if v.get(option):
+                self._qm_perm(user, vmid, v.get("pool"), "VM.PowerMgmt")
+        self._qm_perm(user, vmid, v.get("pool"), "VM.Backup" if old and v.get("force") else "VM.Allocate")
+        ours = ("node", "vmid", "archive", "storage", "pool", "force", "unique", "start", "live-restore", "bwlimit")
+        given = {key: value for key, value in v.items() if key not in ours}
+        for key in given:
+            self._qm_perm(user, vmid, v.get("pool"), self._config_priv(key))
+        if self._qm_taken(vmid) and not (old and v.get("force")):
+            kind = "VM" if old else "CT"
+            raise PveError(500, f"{failed} {kind} {vmid} already exists on node '{(old or self.ct(vmid)).node}'")
+
+        async def body() -> None:
+            if old and old.config.get("protection"):
+                raise TaskError(f"{failed} protection mode enabled")
+            if old and old.status == "running":
+                raise TaskError(f"{failed} vm is running")
+            if old:
+                for _key, volume in [item for item in old.config.items() if DRIVE_KEY.match(item[0])]:
+                    self._qm_free(split_drive(volume)[0])
+                self.vms.remove(old)
+            config = self._recovered(vmid, v, given)
+            made = FakeVm(vmid, config.get("name", f"VM {vmid}"), node=v["node"])
+            made.config = config
+            self.vms.append(made)
+            if v.get("pool"):
+                self._pool_join(v["pool"], vmid)
+            if v.get("start") or v.get("live-restore"):
+                made.status = made.qmpstatus = "running"
+                made.started_at = time.time()
+
+        return await self.task(v["node"], "qmrestore", vmid, user, body)
+
+    def _recovered(self, vmid: int, v: Values, given: Values) -> Values:
+        """The configuration of a restored machine, with disks of its own."""
+        config = {**self._archived(v["archive"]), "vmgenid": str(uuid.uuid4())}
+        for key, value in list(config.items()):
+            volume, props = split_drive(value) if DRIVE_KEY.match(key) else ("", {})
+            if ":" in volume and not is_cdrom(volume, props):
+                storage = v.get("storage") or volume.partition(":")[0]
+                size = parse_size(props.get("size", "1G"))
+                config[key] = join_drive(self._qm_alloc(storage, vmid, None, size)[0], props)
+            elif key.startswith("net"):
+                config[key] = with_mac(value, fresh=bool(v.get("unique")))
+        return {**config, **{key: with_mac(value) if key.startswith("net") else value for key, value in given.items()}}

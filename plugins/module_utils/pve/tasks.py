@@ -119,6 +119,14 @@ class Tasks:
                 self.wait(upid, what)
                 return
 
+    def freed(self, path: str, lock: Any, *, patient: bool) -> Any:
+        """The lock of the guest at the path, after whoever holds it had the time of a task to let go of it."""
+        deadline = time.monotonic() + self.timeout
+        while lock and patient and time.monotonic() < deadline:
+            time.sleep(LOCK_PAUSE)
+            lock = self.client.get(f"{path}/status/current").get("lock")
+        return lock
+
     def _poll(self) -> None:
         while True:
             with self.changed:
