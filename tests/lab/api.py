@@ -28,6 +28,7 @@ from tests.lab.archives import Archives
 from tests.lab.cluster import Cluster
 from tests.lab.datacenter import Datacenter
 from tests.lab.firewall import Firewall
+from tests.lab.network import Network
 from tests.lab.node import Node
 from tests.lab.vms import Machines
 
@@ -598,6 +599,7 @@ class Pve(
     StrictForms,
     Archives,
     Containers,
+    Network,
     Figures,
     Tasks,
     Downloads,
