@@ -30,6 +30,7 @@ from tests.lab.datacenter import Datacenter
 from tests.lab.firewall import Firewall
 from tests.lab.network import Network
 from tests.lab.node import Node
+from tests.lab.quorum import Quorum
 from tests.lab.vms import Machines
 
 GIB = 1024**3
@@ -609,6 +610,7 @@ class Pve(
     Firewall,
     Machines,
     Node,
+    Quorum,
     FakePve,
 ):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""
