@@ -31,6 +31,7 @@ from tests.lab.firewall import Firewall
 from tests.lab.network import Network
 from tests.lab.node import Node
 from tests.lab.quorum import Quorum
+from tests.lab.views import Views
 from tests.lab.vms import Machines
 
 GIB = 1024**3
@@ -597,6 +598,7 @@ class Downloads:
 
 
 class Pve(
+    Views,
     StrictForms,
     Archives,
     Containers,
