@@ -78,6 +78,10 @@ test: check roles lab-test ## Everything
 benchmark: setup ## A fleet of 100 containers, beside the peer's modules
 	@python tests/benchmark/fleet.py
 
+.PHONY: traps
+traps: setup ## What users of the peer's modules suffer from, tried with both: docs/traps.md
+	@python tests/benchmark/traps.py
+
 .PHONY: docs
 docs: setup ## Fill the tables of the roles' READMEs from their argument specs
 	@python tests/generate.py

@@ -27,6 +27,8 @@ PATIENCE = 60
 class Run:
     """Runs modules of the collection in this process, as Ansible would execute them."""
 
+    collection = "onprem.cloud"
+
     def __init__(self, api: Api) -> None:
         self.api = api
         self.output = ""
@@ -45,7 +47,7 @@ class Run:
 
     def any(self, module: str, args: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
         """The result of a run, whatever it is."""
-        main = importlib.import_module(f"ansible_collections.onprem.cloud.plugins.modules.{module}").main
+        main = importlib.import_module(f"ansible_collections.{self.collection}.plugins.modules.{module}").main
         given = {**self.api.connection, **args, "_ansible_check_mode": check, "_ansible_diff": True}
         given = {name: value for name, value in given.items() if value is not None}
         # A process of its own would have none from the run before.

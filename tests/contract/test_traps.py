@@ -1,6 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users of other tools suffer from with containers: each trap is a test that carries its name."""
+"""What users of other tools suffer from: each trap is a test that carries its name.
+
+Traps of one module alone are beside its other tests. docs/traps.md has all of them in one table.
+"""
 
 from __future__ import annotations
 
@@ -204,3 +207,91 @@ def test_trap_tasks_are_polled_with_sleeps_of_a_second(run, container):
     started = time.monotonic()
     run.fleet(*(container(vmid, state="started") for vmid in range(100, 104)))
     assert time.monotonic() - started < 2
+
+
+# ----------------------------------------------------------------------------------- virtual machines
+
+MACHINE = {"vmid": 300, "hostname": "machine-300", "node": "pve1", "cores": 2, "memory": 1024}
+
+
+def test_trap_check_mode_of_a_vm_is_missing(api, run):
+    for options in (MACHINE, {**MACHINE, "cores": 4}, {**MACHINE, "state": "absent"}):
+        api.requests()
+        predicted = run("pve_qemu", options, check=True)
+        assert predicted["changed"]
+        assert api.writes() == []
+        assert run("pve_qemu", options)["changes"] == predicted["changes"]
+
+
+def test_trap_absent_on_a_running_vm_is_ok_and_unchanged(api, run):
+    run("pve_qemu", {**MACHINE, "state": "started"})
+    api.requests()
+    gone = {"vmid": 300, "hostname": "machine-300", "state": "absent"}
+    message = run.fails("pve_qemu", gone)
+    assert "running" in message
+    assert "force" in message
+    assert api.writes() == []
+    assert run("pve_qemu", {**gone, "force": True})["changed"]
+    assert api.pve.vm(300) is None
+
+
+# ------------------------------------------------------------------------------------------- firewall
+
+SSH = {"action": "ACCEPT", "proto": "tcp", "dport": "22"}
+OTHER = {"type": "in", "action": "DROP", "source": "198.51.100.7", "enable": 1}
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_trap_firewall_rules_are_identified_by_their_position(api, run, exclusive):
+    run("pve_firewall_rules", {"rules": [SSH]})
+    # What somebody adds is the first rule, in the place of the one that was there.
+    api.pve.firewall_config("cluster")["rules"].insert(0, dict(OTHER))
+    assert run("pve_firewall_rules", {"rules": [SSH], "exclusive": exclusive})["changed"]
+    rules = api.pve.firewall_config("cluster")["rules"]
+    assert [rule.get("dport") for rule in rules].count("22") == 1
+    assert ("198.51.100.7" in [rule.get("source") for rule in rules]) is not exclusive
+
+
+def test_trap_two_options_of_a_rule_differ(api, run):
+    run("pve_firewall_rules", {"rules": [{**SSH, "comment": "home", "log": "debug"}]})
+    api.requests()
+    assert run("pve_firewall_rules", {"rules": [{**SSH, "comment": "office", "log": "info"}]})["changed"]
+    (write,) = api.writes()
+    assert (write.method, write.params["comment"], write.params["log"]) == ("PUT", "office", "info")
+
+
+# ------------------------------------------------------------------- backup jobs, users, availability
+
+
+@pytest.mark.parametrize("change", [{"vmid": [100, 101]}, {"state": "absent"}], ids=["one more guest", "absent"])
+def test_trap_check_mode_writes_a_backup_job(api, run, container, change):
+    run.fleet(container(100), container(101))
+    run("pve_backup_job", {"id": "nightly", "schedule": "02:30", "storage": "local", "vmid": [100]})
+    api.requests()
+    assert run("pve_backup_job", {"id": "nightly", **change}, check=True)["changed"]
+    assert api.writes() == []
+
+
+def test_trap_check_mode_says_unchanged_on_a_deleted_user(api, run):
+    run("pve_user", {"userid": "ops@pve"})
+    api.requests()
+    assert run("pve_user", {"userid": "ops@pve", "state": "absent"}, check=True)["changed"]
+    assert api.writes() == []
+
+
+def test_trap_ha_resource_is_changed_on_every_repeat(api, run, container):
+    run.fleet(container())
+    for state in ("present", "started"):
+        run("pve_ha_resource", {"sid": "ct:100", "state": state})
+        api.requests()
+        assert not run("pve_ha_resource", {"sid": "ct:100", "state": state})["changed"]
+        assert api.writes() == []
+
+
+@pytest.mark.parametrize("sid", ["ct:100", "100"])
+def test_trap_ha_resource_absent_never_matches(run, container, sid):
+    run.fleet(container())
+    run("pve_ha_resource", {"sid": "ct:100"})
+    assert run("pve_ha_resource", {"sid": sid, "state": "absent"})["changed"]
+    assert run.api.pve.area("/cluster/ha/resources") == {}
+    assert not run("pve_ha_resource", {"sid": sid, "state": "absent"})["changed"]

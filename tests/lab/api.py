@@ -91,6 +91,13 @@ class StrictForms:
             sent = urllib.parse.parse_qsl((await request.read()).decode(), keep_blank_values=True)
             params = {**{name: value for name, value in sent if value == ""}, **params}
         declared = ((method or {}).get("parameters") or {}).get("properties", {})
+        # A list that comes as repeated parameters reads as one text.
+        params = {
+            name: ",".join(value)
+            if isinstance(value, list) and declared.get(name, {}).get("format", "").endswith("-list")
+            else value
+            for name, value in params.items()
+        }
         # 9.x refuses yes, on and true although the schema's own parser knows them.
         wrong = {
             name: f"type check ('boolean') failed - got '{value}'"
