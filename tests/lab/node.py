@@ -325,7 +325,7 @@ class Acme:
             return f"Registration successful, account URL: '{location}'"
 
         log = ["Generating ACME account key..", "Registering ACME account.."]
-        return await self.task(self.nodes[0], "acmeregister", "", user, body, log=log)
+        return await self.task(next(iter(self.nodes)), "acmeregister", "", user, body, log=log)
 
     async def _account_update(self, v: Values, user: str) -> str:
         account = self._account(v["name"])
@@ -334,7 +334,9 @@ class Acme:
             if v.get("contact"):
                 account["account"]["contact"] = [f"mailto:{address}" for address in split_list(v["contact"])]
 
-        return await self.task(self.nodes[0], "acmeupdate" if v.get("contact") else "acmerefresh", "", user, body)
+        return await self.task(
+            next(iter(self.nodes)), "acmeupdate" if v.get("contact") else "acmerefresh", "", user, body
+        )
 
     async def _account_deactivate(self, v: Values, user: str) -> str:
         self._account(v["name"])
@@ -342,7 +344,7 @@ class Acme:
         async def body() -> None:
             del self.acme_accounts[v["name"]]
 
-        return await self.task(self.nodes[0], "acmedeactivate", "", user, body)
+        return await self.task(next(iter(self.nodes)), "acmedeactivate", "", user, body)
 
     # ----------------------------------------------------------------------------------------- plugins
 
