@@ -139,8 +139,8 @@ Of {traps} traps, `onprem.cloud` is safe from {ours} and `community.proxmox` {pe
 
 {table}
 
-Not here: SDN zones and joining a cluster, for which this collection has no modules yet, and the connection plugin
-`onprem.cloud.pct`, which needs a node with containers and is tried in the lab (`tests/lab`).
+Not here: SDN zones, for which this collection has no module yet, and the connection plugin `onprem.cloud.pct`, which
+needs a node with containers and is tried in the lab (`tests/lab`).
 """
 
 # -------------------------------------------------------------------------------- states of the API
@@ -151,18 +151,19 @@ SSH = {"type": "in", "action": "ACCEPT", "proto": "tcp", "dport": "22"}
 BY_HAND = {"type": "in", "action": "DROP", "source": "198.51.100.7"}
 TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
 MAC = "BC:24:11:AA:BB:CC"
+PRINT = ":".join(["AB"] * 32)
 
 
 def ask(api: Any, method: str, path: str, values: Values | None = None) -> Any:
-    """A request of another administrator, who has neither of the collections."""
-    answer = requests.request(
-        method,
-        f"https://{api.pve.host}:{api.pve.port}/api2/json{path}",
-        headers={"Authorization": f"PVEAPIToken={serving.TOKEN}={serving.SECRET}"},
-        data=values,
-        verify=api.ca_path,
-        timeout=30,
-    )
+    """A request of another administrator, who logs in as root and has neither of the collections."""
+    base = f"https://{api.pve.host}:{api.pve.port}/api2/json"
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, api.ca_path
+        login = {"username": api.pve.user, "password": api.pve.password}
+        ticket = session.post(f"{base}/access/ticket", login, timeout=30).json()["data"]
+        session.cookies["PVEAuthCookie"] = ticket["ticket"]
+        session.headers["CSRFPreventionToken"] = ticket["CSRFPreventionToken"]
+        answer = session.request(method, base + path, data=values, timeout=30)
     if not answer.ok:
         raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text}")
     return answer.json()["data"]
@@ -805,6 +806,35 @@ TRAPS = (
         (Task("pve_ha_resource", {"sid": "100", "state": "absent"}),),
         (Task("proxmox_cluster_ha_resources", {"name": "100", "state": "absent"}),),
         out_of_ha,
+    ),
+    Trap(
+        "A node that is in the cluster, asked to join it again",
+        ("test_trap_a_node_that_joined_is_found_again",),
+        (sent("POST", "/cluster/config", {"clustername": "example"}),),
+        (
+            Task(
+                "pve_cluster",
+                {
+                    **PASSWORD,
+                    "state": "joined",
+                    "clustername": "example",
+                    "peer": {"api_host": "192.0.2.11", "api_password": "secret", "fingerprint": PRINT},
+                },
+            ),
+        ),
+        (
+            Task(
+                "proxmox_cluster",
+                {
+                    **PASSWORD,
+                    "state": "present",
+                    "cluster_name": "example",
+                    "master_ip": "192.0.2.11",
+                    "fingerprint": PRINT,
+                },
+            ),
+        ),
+        unchanged,
     ),
 )
 

@@ -295,3 +295,12 @@ def test_trap_ha_resource_absent_never_matches(run, container, sid):
     assert run("pve_ha_resource", {"sid": sid, "state": "absent"})["changed"]
     assert run.api.pve.area("/cluster/ha/resources") == {}
     assert not run("pve_ha_resource", {"sid": sid, "state": "absent"})["changed"]
+
+
+def test_trap_a_node_that_joined_is_found_again(api, run):
+    root = {"api_token_id": None, "api_token_secret": None, "api_password": api.pve.password, "clustername": "example"}
+    run("pve_cluster", {**root, "state": "created"})
+    api.requests()
+    peer = {"api_host": "192.0.2.11", "api_password": "secret", "fingerprint": ":".join(["AB"] * 32)}
+    assert not run("pve_cluster", {**root, "state": "joined", "peer": peer})["changed"]
+    assert [write.path for write in api.writes()] == ["/access/ticket"]
