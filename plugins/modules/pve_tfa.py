@@ -14,14 +14,15 @@ description:
   - Proxmox VE wants a current code as proof. It is computed from the secret as RFC 6238 says, so nobody has to type.
   - An enrolment is identified by its user and its description.
 notes:
-  - Proxmox VE takes changes of second factors from no API token. Log in with O(api_password), or use
-    O(api_backend=local) as root on the node. Reading is allowed to tokens, so a run that finds nothing to do succeeds.
+  - Proxmox VE takes changes of second factors from no API token. Log in with O(api_password). Reading is allowed to
+    tokens, so a run that finds nothing to do succeeds.
+  - O(api_backend=local) as root on the node can disable, enable and remove an enrolment. It is refused O(secret), which
+    would be on the command line of C(pvesh).
   - Everybody may change the second factors of their own. Those of another user need the privilege C(User.Modify) on
     C(/access/groups), or on C(/access/groups/<group>) for a group that the user is a member of. Only C(root@pam) may
     change those of C(root@pam).
   - The clocks of the node and of the machine that the module runs on may differ by half a minute.
   - The automation's own user should have no second factor, it could not log in with its password any more.
-  - With O(api_backend=local), the secret is on the command line of C(pvesh) on the node while that runs.
 seealso:
   - module: onprem.cloud.pve_user
   - name: RFC 6238
@@ -201,9 +202,9 @@ class SecondFactor(Resource):
     def plan(self) -> str:
         action = super().plan()
         if action and not (self.client.local or self.params["api_password"]):
+            local = "" if "secret" in self.sets else ", or use api_backend 'local' as root on the node"
             raise PveError(
-                f"{self}: PVE takes changes of second factors from no API token: log in with api_password, or use "
-                "api_backend 'local' as root on the node."
+                f"{self}: PVE takes changes of second factors from no API token: log in with api_password{local}."
             )
         return action
 

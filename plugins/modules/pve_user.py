@@ -16,10 +16,10 @@ description:
 notes:
   - Needs the privileges C(Realm.AllocateUser) on C(/access/realm/<realm>) to create and to delete, and C(User.Modify)
     on C(/access/groups), or on C(/access/groups/<group>) for each group that the user is or becomes a member of.
-  - Proxmox VE takes the new password of a user that exists from no API token. Log in with O(api_password), or use
-    O(api_backend=local). The password of a new user may come from a token.
+  - Proxmox VE takes the new password of a user that exists from no API token. Log in with O(api_password). The
+    password of a new user may come from a token.
   - Deleting a user deletes the user's tokens, second factors and rights.
-  - With O(api_backend=local), O(password) is on the command line of C(pvesh) on the node while that runs.
+  - O(api_backend=local) is refused O(password) and O(keys), which would be on the command line of C(pvesh).
 seealso:
   - module: onprem.cloud.pve_group
   - module: onprem.cloud.pve_acl
@@ -168,8 +168,8 @@ class User(Resource):
             self.problem("password has less than 8 or more than 64 characters, choose another")
         if self.raw is not None and "password" in self.sets and not (self.client.local or self.params["api_password"]):
             self.problem(
-                "PVE takes the new password of a user that exists from no API token: log in with api_password, use "
-                "api_backend 'local' as root on the node, or set update_password to 'on_create'"
+                "PVE takes the new password of a user that exists from no API token: log in with api_password, or set "
+                "update_password to 'on_create'"
             )
 
     def update(self) -> None:

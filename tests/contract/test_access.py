@@ -177,7 +177,7 @@ def test_a_token_is_told_that_it_cannot_change_a_password(run, check):
     message = run.fails(
         "pve_user", {**ADA, "password": "second secret", "update_password": "always", "comment": "x"}, check=check
     )
-    assert [word for word in ("API token", "api_password", "'local'") if word not in message] == []
+    assert [word for word in ("API token", "api_password", "'on_create'") if word not in message] == []
     assert run.api.writes() == []
 
 

@@ -114,7 +114,8 @@ def test_a_token_is_refused_before_the_first_write(run, login, given, check):
     run("pve_tfa", {**PHONE, **login, "secret": SECRET})
     run.api.requests()
     message = run.fails("pve_tfa", {**PHONE, **given}, check=check)
-    assert [word for word in ("of 'ada@pve'", "API token", "api_password", "'local'") if word not in message] == []
+    assert [word for word in ("of 'ada@pve'", "API token", "api_password") if word not in message] == []
+    assert ("'local'" in message) == ("secret" not in given)
     assert run.api.writes() == []
 
 
@@ -122,8 +123,8 @@ PVESH = """#!/bin/sh
 calls="$(dirname "$0")/calls"
 echo "$@" >> "$calls"
 case "$1" in
-  get) if grep -q ^create "$calls"; then echo '[{"id":"1","type":"totp","description":"phone"}]'; else echo '[]'; fi ;;
-  create) echo '{"id":"1"}' ;;
+  get) if grep -q ^set "$calls"; then echo '[{"id":"1","type":"totp","description":"phone","enable":0}]'
+       else echo '[{"id":"1","type":"totp","description":"phone"}]'; fi ;;
 esac
 """
 
@@ -133,9 +134,9 @@ def test_root_on_the_node_needs_no_password(run, tmp_path, monkeypatch):
     program.write_text(PVESH)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert run("pve_tfa", {**PHONE, "secret": SECRET, "api_backend": "local"})["changed"]
+    assert run("pve_tfa", {**PHONE, "enable": False, "api_backend": "local"})["changed"]
     calls = (tmp_path / "calls").read_text()
-    assert f"secret={SECRET}" in calls
+    assert "set /access/tfa/ada@pve/1 -enable 0" in calls
     assert "-password" not in calls
 
 

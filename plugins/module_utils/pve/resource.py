@@ -217,6 +217,19 @@ class Resource:
             elif self.raw is None and name not in self.wanted:
                 self.problem(f"{name} is missing, a new {self.table.noun} of type '{kind}' needs it")
 
+    def check_command_line(self) -> None:
+        """pvesh takes everything on its command line, where others can read it, and so it is given no secret."""
+        if not self.client.local or not (self.raw is None or self.sets or self.deletes):
+            return
+        options, places = self.table.options, self.table.places
+        names = [name for name in self.sets if options[name].secret or options[name].hidden]
+        names += [name for name in places if places[name].get("no_log") and self.params[name]]
+        for name in names:
+            self.problem(
+                f"{name} would be on the command line of pvesh, where every login of the node can read it: use "
+                "api_backend 'https' with the password of root@pam, or set it at the keyboard"
+            )
+
     def plan(self) -> str:
         """What is to be done: 'create', 'update', 'delete' or nothing. Raises PveError for what cannot be."""
         if self.state == "absent":
@@ -228,6 +241,7 @@ class Resource:
                 if self.wanted.get(name) is None:
                     self.problem(f"{name} is missing, a new {self.table.noun} needs it")
         self.validate()
+        self.check_command_line()
         if self.problems:
             raise PveError("\n".join(dict.fromkeys(self.problems)))
         if self.raw is None:
