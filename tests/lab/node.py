@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import functools
+import hashlib
 import ipaddress
 import re
 import ssl
 import tempfile
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -434,5 +436,147 @@ class Acme:
                     found[domain] = key
 
 
-class Node(Acme, Certificates, Records):
+# --------------------------------------------------------------------------------- package sources
+
+REPOSITORIES = "/nodes/{node}/apt/repositories"
+LISTS = "/etc/apt/sources.list.d"
+ENTERPRISE, DOWNLOAD = "https://enterprise.proxmox.com/debian", "http://download.proxmox.com/debian"
+CHANNELS = {"enterprise": ENTERPRISE, "no-subscription": DOWNLOAD, "test": DOWNLOAD}
+
+
+def repository(line: str, *, kind: str = "sources", enabled: bool = True) -> Values:
+    """An entry, from what a line of a file of the older format would say."""
+    types, uri, suites, components = [part.split(",") for part in line.split(" ")]
+    return {
+        "Types": types,
+        "URIs": uri,
+        "Suites": suites,
+        "Components": components,
+        "FileType": kind,
+        "Enabled": int(enabled),
+    }
+
+
+class Standard(NamedTuple):
+    """A repository of Proxmox VE itself."""
+
+    handle: str
+    name: str
+    path: str
+    entry: Values
+
+    def is_meant(self, entry: Values, signed: set[str]) -> bool:
+        known = {self.entry["URIs"][0], self.entry["URIs"][0].removesuffix("/pve"), *signed}
+        return bool(
+            "trixie" in entry["Suites"]
+            and self.entry["Components"][0] in entry["Components"]
+            and known & {uri.rstrip("/") for uri in entry["URIs"]}
+        )
+
+
+def standard_repositories() -> list[Standard]:
+    found = []
+    for software in ("", "ceph-squid", "ceph-tentacle"):
+        for channel, site in CHANNELS.items():
+            handle = "-".join(filter(None, (software, channel)))
+            component = channel if software else f"pve-{channel}"
+            file = "ceph" if software else {"enterprise": "pve-enterprise"}.get(channel, "proxmox")
+            entry = repository(f"deb {site}/{software or 'pve'} trixie {component}")
+            found.append(Standard(handle, handle.title(), f"{LISTS}/{file}.sources", entry))
+    return found
+
+
+class Apt:
+    """Mixin of FakePve: the files that say where packages come from."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # By node, the entries of each file and why a file cannot be read; a test may edit them.
+        self.apt_files: dict[str, dict[str, list[Values]]] = {}
+        self.apt_errors: dict[str, str] = {}
+        # Mirrors whose packages Proxmox has signed.
+        self.apt_signed: set[str] = set()
+
+    def apt(self, node: str) -> dict[str, list[Values]]:
+        debian = "http://deb.debian.org/debian/"
+        fresh = {
+            f"{LISTS}/debian.sources": [
+                repository(f"deb {debian} trixie,trixie-updates main,contrib"),
+                repository("deb http://security.debian.org/debian-security/ trixie-security main,contrib"),
+            ],
+            f"{LISTS}/pve-enterprise.sources": [repository(f"deb {ENTERPRISE}/pve trixie pve-enterprise")],
+            f"{LISTS}/ceph.sources": [repository(f"deb {ENTERPRISE}/ceph-squid trixie enterprise", enabled=False)],
+            f"{LISTS}/example.list": [
+                repository("deb https://apt.example.com stable main", kind="list"),
+                repository("deb-src https://apt.example.com stable main", kind="list", enabled=False),
+            ],
+        }
+        return self.apt_files.setdefault(node, fresh)
+
+    def _routes_apt(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        handlers = {"GET": self._apt_read, "PUT": self._apt_add, "POST": self._apt_change}
+        return [(verb, REPOSITORIES, handler) for verb, handler in handlers.items()]
+
+    def _apt_digest(self, node: str) -> str:
+        return hashlib.sha256(repr(self.apt(node)).encode()).hexdigest()
+
+    def _apt_meant(self, node: str, item: Standard) -> list[Values]:
+        every = (entry for entries in self.apt(node).values() for entry in entries)
+        return [entry for entry in every if item.is_meant(entry, self.apt_signed)]
+
+    async def _apt_read(self, v: Values, user: str) -> Values:
+        files = copy.deepcopy(self.apt(v["node"]))
+        standard = []
+        for item in standard_repositories():
+            states = [
+                entry["Enabled"]
+                for entries in files.values()
+                for entry in entries
+                if item.is_meant(entry, self.apt_signed)
+            ]
+            status = {"status": max(states)} if states else {}
+            standard.append({"handle": item.handle, "name": item.name, "description": item.name, **status})
+        return {
+            "files": [
+                {
+                    "path": path,
+                    "file-type": path.rpartition(".")[2],
+                    "repositories": copy.deepcopy(entries),
+                    "digest": [0] * 32,
+                }
+                for path, entries in files.items()
+            ],
+            "errors": [{"path": path, "error": error} for path, error in self.apt_errors.items()],
+            "digest": self._apt_digest(v["node"]),
+            "infos": [],
+            "standard-repos": standard,
+        }
+
+    async def _apt_add(self, v: Values, user: str) -> None:
+        check_digest(self._apt_digest(v["node"]), v.get("digest"))
+        every = {item.handle: item for item in standard_repositories()}
+        if v["handle"] not in every:
+            raise PveError(500, f"error: unknown variant `{v['handle']}`")
+        item, files = every[v["handle"]], self.apt(v["node"])
+        for entry in (
+            entry for entries in files.values() for entry in entries if item.is_meant(entry, self.apt_signed)
+        ):
+            entry["Enabled"] = 1
+            return
+        if item.path in self.apt_errors:
+            raise PveError(500, f"unable to parse existing file {item.path} - {self.apt_errors[item.path]}")
+        files.setdefault(item.path, []).append(item.entry)
+
+    async def _apt_change(self, v: Values, user: str) -> None:
+        check_digest(self._apt_digest(v["node"]), v.get("digest"))
+        entries = self.apt(v["node"]).get(v["path"])
+        if entries is None:
+            raise PveError(500, f"invalid path - {v['path']}")
+        if int(v["index"]) >= len(entries):
+            raise PveError(500, f"invalid index - {v['index']}")
+        if "enabled" in v:
+            entries[int(v["index"])]["Enabled"] = int(v["enabled"])
+
+
+class Node(Acme, Apt, Certificates, Records):
     """Mixin of FakePve."""
