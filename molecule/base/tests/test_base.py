@@ -1,10 +1,27 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 testinfra_hosts = ["machine"]
+# What somebody does by hand, by the task that mends it.
+EDITS = {
+    "Set the time zone": "ln -sf /usr/share/zoneinfo/UTC /etc/localtime",
+    "Write its name for programs that read it": "echo UTC > /etc/timezone",
+    "Set the locale": "sed -i 's/^LANG=.*/LANG=C/' $(readlink -f /etc/default/locale)",
+    "Configure the unattended updates": "chmod 600 /etc/apt/apt.conf.d/90onprem-base",
+    "Limit the journal": "echo '#' >> /etc/systemd/journald.conf.d/onprem-base.conf",
+    "Set up the accounts": "usermod --lock linh",
+    "Set their keys": "echo 'ssh-ed25519 AAAA stranger' >> /home/linh/.ssh/authorized_keys",
+    "Let them become root": "chmod 644 /etc/sudoers.d/onprem-linh",
+    "Remove the small groups of the Diffie-Hellman group exchange": "echo '2026 2 6 100 1023 2 F0' >> /etc/ssh/moduli",
+    "Write the drop-in": "chmod 600 /etc/ssh/sshd_config.d/00-onprem.conf",
+    "Create the directory for figures of scripts": "chmod 700 /var/lib/prometheus/node-exporter",
+    "Configure the node exporter": "echo '#' >> /etc/default/prometheus-node-exporter",
+    "Start the node exporter": "systemctl stop prometheus-node-exporter",
+}
 
 
 def test_an_administrator_logs_in_and_becomes_root(ssh):
@@ -59,6 +76,17 @@ def test_an_unknown_time_zone_is_refused(host, playbook):
     assert run.returncode == 2
     assert "base_timezone 'Europe/Bielefeld' is no time zone" in run.stdout
     assert host.file("/etc/localtime").linked_to == "/usr/share/zoneinfo/Asia/Ho_Chi_Minh"
+
+
+def test_what_was_changed_by_hand_is_repaired_and_nothing_else(host, playbook):
+    for edit in EDITS.values():
+        host.check_output(edit)
+    run = playbook("converge.yml")
+    assert run.returncode == 0, run.stdout
+    tasks = re.split(r"^TASK \[(?:.* : )?(.*)\] .*$", run.stdout, flags=re.MULTILINE)
+    changed = {name for name, said in zip(tasks[1::2], tasks[2::2]) if "changed: [machine]" in said.split("RUNNING")[0]}
+    assert changed == set(EDITS)
+    assert "changed=0 " in playbook("converge.yml").stdout
 
 
 def test_the_companys_ca_is_trusted(host):
