@@ -105,13 +105,16 @@ EXAMPLES = r"""
     api_token_id: ansible
     api_token_secret: "{{ vault_pve_token_secret }}"
     vmid: 100
+    node: pve1
     archive: latest
     backup_storage: local
+    storage: local-lvm
     start: true
 
 - name: Try a backup beside the guest that it is of
   onprem.cloud.pve_restore:
     vmid: 900
+    node: pve1
     archive: latest
     source_vmid: 100
     backup_storage: local
@@ -122,10 +125,16 @@ EXAMPLES = r"""
     net:
       net0: name=eth0,bridge=vmbr0,ip=dhcp,link_down=1
 
+- name: Stop what is to be replaced
+  onprem.cloud.pve_lxc:
+    vmid: 100
+    state: stopped
+
 - name: Return to a backup, losing all that came after it
   onprem.cloud.pve_restore:
     vmid: 100
     archive: local:backup/vzdump-lxc-100-2026_11_22-14_36_50.tar.zst
+    storage: local-lvm
     force: true
 """
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib
 
 import pytest
-import yaml
 
 from tests.contract.serving import GIB, SECRET
 
@@ -628,22 +627,6 @@ def test_a_password_is_not_put_on_a_command_line(run, machine):
     message = run.fails("pve_qemu", machine(cipassword=PASSWORD, api_backend="local"))
     assert "cipassword" in message
     assert "sshkeys" in message
-
-
-# ----------------------------------------------------------------------------------------------- examples
-
-
-def test_the_examples_run_as_they_stand(api, run, machine):
-    api.pve.store_file("local", "debian-13-genericcloud-amd64.qcow2", 3 * GIB, "import")
-    api.pve.store_file("local", "windows-11.iso", 3 * GIB, "iso")
-    api.pve.area("/cluster/mapping/pci")["gpu"] = {"map": ["node=pve1,path=0000:01:00,id=10de:1234"]}
-    module = importlib.import_module("ansible_collections.onprem.cloud.plugins.modules.pve_qemu")
-    for task in yaml.safe_load(module.EXAMPLES):
-        options = {key: value for key, value in task["onprem.cloud.pve_qemu"].items() if not key.startswith("api_")}
-        run("pve_qemu", options)
-        assert not run("pve_qemu", options)["changed"]
-    assert api.pve.vm(300).status == "running"
-    assert config(api, 301)["hostpci0"] == "mapping=gpu,pcie=1,x-vga=1"
 
 
 # -------------------------------------------------------------------------------------------------- fleet
