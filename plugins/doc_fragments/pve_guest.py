@@ -24,8 +24,38 @@ state:
 node:
   description:
     - Node that the guest is on. It may be left out for guests that exist and in clusters of one node.
-    - A guest on another node is refused, as nothing is migrated, unless high availability moves it.
+    - A guest on another node is refused, unless O(%migrate=true), or high availability manages it, which decides where
+      it is.
   type: str
+migrate:
+  description:
+    - Have a guest that is on another node migrated to O(%node). A running virtual machine goes on running, a running
+      container is restarted there.
+    - What belongs to its node, such as a bind mount or a PCI device, keeps a guest there, which is refused. Needs the
+      privilege C(VM.Migrate).
+  type: bool
+  default: false
+target_storage:
+  description:
+    - Where volumes go that are not on shared storage, when O(%migrate=true). A storage for all of them, or pairs such
+      as V(local-lvm:tank,fast:ssd). Unless it is given, each needs a storage of the same name on O(%node).
+  type: str
+move_volumes:
+  description:
+    - Have a volume moved whose C(storage) or C(format) is another one than it has. Otherwise that is refused.
+    - The volumes of a container are moved while it is stopped, with O(%state=stopped) if need be.
+  type: bool
+  default: false
+delete_moved:
+  description:
+    - Delete the old volume after O(%move_volumes). It stays as an unused volume of the guest otherwise.
+  type: bool
+  default: false
+template:
+  description:
+    - Turn the guest into a template, once everything else is as wanted. That cannot be undone, and a template cannot be
+      started.
+  type: bool
 force:
   description:
     - Shut a guest down by force if it does not end by itself, and destroy one that is running.
@@ -149,7 +179,7 @@ rootfs:
       container.
     - Keys are C(storage), C(size) (V(8), V(8G), V(8192M); GiB without a unit), C(acl), C(idmap), C(mountoptions)
       (V(noatime;nodev)), C(quota), C(replicate), C(ro), C(shared).
-    - A larger C(size) grows the volume, a smaller one is refused, as is another C(storage).
+    - A larger C(size) grows the volume, a smaller one is refused. For another C(storage) see O(%move_volumes).
   type: raw
 mp:
   description:
@@ -229,8 +259,8 @@ scsi:
     - A new disk needs C(storage) and C(size) (V(32), V(32G), V(512M); GiB without a unit), or C(storage) and
       C(import-from), a volume such as V(local:import/debian-13.qcow2) to copy, with a C(size) to grow to. C(format) may
       say how it is kept. C(volume) attaches a volume that is there, such as an unused one.
-    - A larger C(size) grows the disk, a smaller one is refused, as are another C(storage), C(volume) or C(format).
-      C(import-from) is not looked at once the disk is there.
+    - A larger C(size) grows the disk, a smaller one is refused, as is another C(volume). For another C(storage) or
+      C(format) see O(%move_volumes). C(import-from) is not looked at once the disk is there.
     - A CD drive has C(media=cdrom) and in C(volume) an image such as V(local:iso/debian.iso), V(none) or V(cdrom), the
       node's own drive. The image may be changed. V(local-lvm:cloudinit) makes the drive of cloud-init.
     - Further keys are C(aio), C(backup), C(cache), C(detect_zeroes), C(discard) (V(on), V(ignore)), C(iothread),
@@ -426,6 +456,12 @@ update_password:
   type: str
   choices: [always, on_create]
   default: on_create
+with_local_disks:
+  description:
+    - Have disks on storages of one node copied when a running machine is migrated, see O(%migrate). Otherwise that is
+      refused.
+  type: bool
+  default: false
 sshkeys:
   description:
     - Public keys that cloud-init gives the user, as a list or as lines of text. Their order has no meaning.

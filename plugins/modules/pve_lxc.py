@@ -10,7 +10,7 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates, changes, grows, starts, stops and destroys one container of Proxmox VE.
+  - Creates, changes, grows, moves, migrates, starts, stops and destroys one container of Proxmox VE.
   - An option that is given is enforced in full, one that is not given is left alone. Values are compared by meaning.
   - For more than one container use M(onprem.cloud.pve_fleet), which takes the same options and is much faster than a
     loop.
@@ -47,6 +47,16 @@ EXAMPLES = r"""
       mp0: {storage: tank, size: 100G, mp: /srv, backup: true}
     features: {nesting: true}
     state: started
+
+- name: Have it on another node, with its root volume on other storage
+  onprem.cloud.pve_lxc:
+    vmid: 200
+    node: pve2
+    migrate: true
+    rootfs: {storage: tank, size: 8G}
+    move_volumes: true
+    delete_moved: true
+    state: stopped
 
 - name: Let it have fuse, which only root@pam may allow, from the node itself
   onprem.cloud.pve_lxc:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What guests go through beyond their configuration: snapshots, backups that are restored."""
+"""What guests go through beyond their configuration: snapshots, restores, volumes and guests that move."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 from fakepve import FakeCt, FakeVm, PveError, TaskError
 from fakepve.lxc import SNAPSHOT_STORAGE, parse_mount, parse_size, print_mount
 from fakepve.qemu import DRIVE_KEY, is_cdrom, join_drive, split_drive, with_mac
+
+from tests.lab.vms import digest
 
 Values = dict[str, Any]
 MOUNT = re.compile(r"rootfs|mp\d+")
@@ -34,6 +36,9 @@ class Archives:
         return [
             ("GET", "/nodes/{node}/lxc/{vmid}/feature", self._ct_feature),
             ("GET", "/nodes/{node}/qemu/{vmid}/feature", self._qm_feature),
+            ("POST", "/nodes/{node}/lxc/{vmid}/move_volume", self._ct_move),
+            ("POST", "/nodes/{node}/qemu/{vmid}/move_disk", self._qm_move),
+            ("POST", "/nodes/{node}/qemu/{vmid}/migrate", self._qm_migrate),
         ]
 
     # ----------------------------------------------------------------------------------------------- snapshots
@@ -169,3 +174,96 @@ class Archives:
             elif key.startswith("net"):
                 config[key] = with_mac(value, fresh=bool(v.get("unique")))
         return {**config, **{key: with_mac(value) if key.startswith("net") else value for key, value in given.items()}}
+
+    # -------------------------------------------------------------------------------------------------- moving
+
+    def _left(self, guest: FakeCt | FakeVm, key: str, volume: str, delete: bool) -> None:
+        """What becomes of the volume that a guest has a copy of now."""
+        if any(volume == str(value).partition(",")[0] for value in guest.config.values()):
+            return
+        if delete:
+            self._qm_free(volume)
+        else:
+            number = next(number for number in range(256) if f"unused{number}" not in guest.config)
+            guest.config[f"unused{number}"] = volume
+
+    async def _ct_move(self, v: Values, user: str) -> str:
+        ct, key = self._find_ct(v["node"], v["vmid"]), v["volume"]
+        self.require(user, f"/vms/{ct.vmid}", "VM.Config.Disk")
+        self.require(user, f"/storage/{v['storage']}", "Datastore.AllocateSpace")
+        self._ct_check_lock(ct)
+        if ct.status == "running":
+            raise PveError(500, "cannot move volumes of a running container")
+        mount = parse_mount(ct.config[key])
+        held = [parse_mount(config.get(key, ""))["volume"] for config in ct.snapshots.values() if key in config]
+        if v.get("delete") and mount["volume"] in held:
+            raise PveError(500, "you can't move a volume with snapshots and delete the source")
+        if v.get("digest") not in (None, ct.digest()):
+            raise PveError(500, "detected modified configuration - file changed by other user? Try again.")
+
+        async def body() -> None:
+            volume = self._allocate(ct.vmid, v["storage"], self._taken_volumes())
+            ct.config[key] = print_mount({**mount, "volume": volume}, key == "rootfs")
+            self._left(ct, key, mount["volume"], bool(v.get("delete")))
+
+        return await self._ct_task(ct, "move_volume", user, body)
+
+    async def _qm_move(self, v: Values, user: str) -> str:
+        vm, key = self.find(v["node"], v["vmid"]), v["disk"]
+        self.require(user, f"/vms/{vm.vmid}", "VM.Config.Disk")
+        self._check_lock(vm)
+        volume, props = split_drive(vm.config[key])
+        store = volume.partition(":")[0]
+        old = self._qm_volume(volume) or {}
+        if store == v["storage"] and v.get("format", old.get("format")) == old.get("format"):
+            raise PveError(500, "you can't move to the same storage with same format")
+        if v.get("delete") and any(str(config.get(key)).startswith(volume) for config in vm.snapshots.values()):
+            raise PveError(500, "you can't move a disk with snapshots and delete the source")
+        if v.get("digest") not in (None, digest(vm)):
+            raise PveError(500, "checksum mismatch (file change by other user?)")
+
+        async def body() -> None:
+            if key == "tpmstate0" and vm.status == "running":
+                raise TaskError("cannot move TPM state while VM is running")
+            size = parse_size(props.get("size", "1G"))
+            vm.config[key] = join_drive(self._qm_alloc(v["storage"], vm.vmid, v.get("format"), size)[0], props)
+            self._left(vm, key, volume, bool(v.get("delete")))
+
+        return await self.task(vm.node, "qmmove", vm.vmid, user, body, vm=vm)
+
+    def _settled(self, guest: FakeCt | FakeVm, target: str) -> None:
+        """The volumes of a guest that has arrived, on the storages that were named for them."""
+        for key, value in guest.config.items():
+            storage, colon, rest = str(value).partition(":")
+            known = storage in self.storages and not self.storages[storage].get("shared")
+            if target and colon and known and "media=cdrom" not in rest:
+                guest.config[key] = f"{target}:{rest}"
+
+    async def _lxc_migrate(self, user: str, v: Values) -> str:
+        self.require(user, f"/vms/{v['vmid']}", "VM.Migrate")
+        ct = self._find_ct(v["node"], v["vmid"])
+        paths = [key for key, value in ct.config.items() if key.startswith("mp") and str(value).startswith("/")]
+        if paths:
+            self.plan_task("vzmigrate", vmid=ct.vmid, error=f"cannot migrate local bind mount point '{paths[0]}'")
+        upid = await super()._lxc_migrate(user, v)
+        self._settled(ct, v.get("target-storage", ""))
+        return upid
+
+    async def _qm_migrate(self, v: Values, user: str) -> str:
+        vm, target = self.find(v["node"], v["vmid"]), v["target"]
+        self.require(user, f"/vms/{vm.vmid}", "VM.Migrate")
+        if target not in self.nodes:
+            raise PveError(500, f"no such cluster node '{target}'")
+        self._check_lock(vm)
+        if vm.status == "running" and not v.get("online"):
+            raise PveError(500, "can't migrate running VM without --online")
+        disks = [split_drive(value)[0] for key, value in vm.config.items() if DRIVE_KEY.match(key)]
+        local = [disk for disk in disks if ":" in disk and not self.storages[disk.split(":")[0]].get("shared")]
+
+        async def body() -> None:
+            if local and vm.status == "running" and not v.get("with-local-disks"):
+                raise TaskError("can't live migrate attached local disks without with-local-disks option")
+            vm.node = target
+            self._settled(vm, v.get("targetstorage", ""))
+
+        return await self.task(v["node"], "qmigrate", vm.vmid, user, body, vm=vm)

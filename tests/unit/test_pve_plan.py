@@ -112,7 +112,7 @@ def test_destroying_needs_force_when_it_runs():
     ("config", "options", "words"),
     [
         ({}, {"rootfs": "tank:4"}, ["rootfs", "8G", "cannot shrink to 4G"]),
-        ({}, {"rootfs": "ssd:8"}, ["rootfs", "'tank'", "'ssd'", "move the volume"]),
+        ({}, {"rootfs": "ssd:8"}, ["rootfs", "'tank'", "'ssd'", "set move_volumes"]),
         ({}, {"mp": {"mp0": "tank:subvol-100-disk-9,mp=/srv"}}, ["subvol-100-disk-1", "detach"]),
         ({}, {"mp": {"mp1": {"storage": "tank", "mp": "/x"}}}, ["mp1", "'size' is missing"]),
         ({}, {"mp": {"mp1": {"storage": "tank", "size": 1}}}, ["mp1", "'mp' is missing"]),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Size
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Mount, Size
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import QEMU, Drive
 
 if TYPE_CHECKING:
@@ -68,22 +68,22 @@ def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
     cores = {vmid: item.get("maxcpu") or 0 for vmid, item in fleet.items.items() if not item.get("template")}
     for plan in plans:
         guest = plan.guest
-        node = fleet.nodes.get(guest.node, {})
+        node = fleet.nodes.get(guest.home, {})
         if guest.state == "absent":
             cores.pop(guest.vmid, None)
             continue
         memory = plan.sets.get("memory", 0) * 1024**2
         if node.get("maxmem") and memory > node["maxmem"]:
             problems.append(
-                f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.node}' has "
+                f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.home}' has "
                 f"({node['maxmem'] // 1024**2} MiB), write less."
             )
         for disk, storage, size in volumes(plan):
-            total = fleet.storages.get((guest.node, storage), {}).get("maxdisk")
+            total = fleet.storages.get((guest.home, storage), {}).get("maxdisk")
             if total and size > total:
                 problems.append(
                     f"{guest}: {disk} of {Size().format(size)} is more than storage '{storage}' on "
-                    f"node '{guest.node}' holds ({total // 1024**3}G), write less."
+                    f"node '{guest.home}' holds ({total // 1024**3}G), write less."
                 )
         wanted = guest.wanted.get("cores") or guest.wanted.get("cpulimit") or 0
         if guest.kind is QEMU:
@@ -93,11 +93,11 @@ def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
             wanted = parts[0] * parts[1]
         if wanted or not guest.exists:
             if wanted > cores.get(guest.vmid, 0):
-                greedy.setdefault(guest.node, []).append(str(guest))
+                greedy.setdefault(guest.home, []).append(str(guest))
             cores[guest.vmid] = wanted
     places = {
         **{vmid: item["node"] for vmid, item in fleet.items.items()},
-        **{plan.guest.vmid: plan.guest.node for plan in plans},
+        **{plan.guest.vmid: plan.guest.home for plan in plans},
     }
     for name, guests in greedy.items():
         physical = fleet.nodes.get(name, {}).get("maxcpu")
@@ -117,8 +117,10 @@ def volumes(plan: Plan) -> list[tuple[str, str, int]]:
     for key, value in plan.sets.items():
         if isinstance(value, dict) and "storage" in value and Drive.made(value):
             found.append((key, value["storage"], value.get("size", 0)))
-    for key, size in plan.resizes.items():
-        found.append((key, plan.guest.current(key)["storage"], size))
+    for key in {**plan.moves, **plan.resizes}:
+        current = plan.guest.current(key)
+        place = {**current, **plan.moves.get(key, {})}
+        found.append((key, place["storage"], plan.resizes.get(key, current.get("size", 0))))
     return found
 
 
@@ -130,11 +132,11 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
     for plan in plans:
         guest = plan.guest
         for key, storage, _size in volumes(plan):
-            item = fleet.storages.get((guest.node, storage))
-            known = ", ".join(sorted(name for node, name in fleet.storages if node == guest.node))
+            item = fleet.storages.get((guest.home, storage))
+            known = ", ".join(sorted(name for node, name in fleet.storages if node == guest.home))
             if item is None:
                 problems.append(
-                    f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.node}', "
+                    f"{guest}: {key}: storage '{storage}' does not exist on node '{guest.home}', "
                     f"it has {known or 'none that this user may see'}."
                 )
             elif guest.kind.content not in str(item.get("content", guest.kind.content)):
@@ -145,7 +147,7 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
         for key, value in plan.sets.items():
             who = f"{guest}: {key}"
             if key.startswith("net") and isinstance(value, dict) and value.get("bridge"):
-                need = needs.setdefault(("bridge", f"/nodes/{guest.node}/network"), [])
+                need = needs.setdefault(("bridge", f"/nodes/{guest.home}/network"), [])
                 need.append((who, value["bridge"]))
             for device in ("hostpci", "usb"):
                 if key.startswith(device) and value.get("mapping"):
@@ -155,21 +157,21 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
                 volume = value.get("import-from") or ("" if Drive.made(value) else value.get("volume", ""))
                 storage = volume.partition(":")[0]
                 known = guest.config.get(key, "").partition(",")[0] == volume
-                if ":" in volume and not known and (guest.node, storage) in fleet.storages:
-                    path = f"/nodes/{guest.node}/storage/{storage}/content"
+                if ":" in volume and not known and (guest.home, storage) in fleet.storages:
+                    path = f"/nodes/{guest.home}/storage/{storage}/content"
                     needs.setdefault(("volume", path), []).append((who, volume))
                     if key in plan.imports:
                         sources.append((plan, key, volume, path))
                 elif ":" in volume and not known:
-                    problems.append(f"{who}: storage '{storage}' does not exist on node '{guest.node}'.")
+                    problems.append(f"{who}: storage '{storage}' does not exist on node '{guest.home}'.")
         if plan.steps[0].verb == "create" and ":" in (guest.params.get("ostemplate") or ""):
             template = guest.params["ostemplate"]
             storage = template.partition(":")[0]
-            if (guest.node, storage) in fleet.storages:
-                path = f"/nodes/{guest.node}/storage/{storage}/content"
+            if (guest.home, storage) in fleet.storages:
+                path = f"/nodes/{guest.home}/storage/{storage}/content"
                 needs.setdefault(("ostemplate", path), []).append((str(guest), template))
             else:
-                problems.append(f"{guest}: ostemplate: storage '{storage}' does not exist on node '{guest.node}'.")
+                problems.append(f"{guest}: ostemplate: storage '{storage}' does not exist on node '{guest.home}'.")
         if plan.after.get("pool"):
             needs.setdefault(("pool", "/pools"), []).append((str(guest), plan.after["pool"]))
     filters = {"bridge": {"type": "any_bridge"}, "ostemplate": {"content": "vztmpl"}}
@@ -186,4 +188,72 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
             if name not in known:
                 offer = f"choose one of {', '.join(known)}" if known else "and this user may use no other"
                 problems.append(f"{who}: {kind} '{name}' does not exist{place}, {offer}.")
+    return problems
+
+
+def lives(fleet: Fleet, plans: list[Plan]) -> list[str]:
+    """What Proxmox VE would refuse when other things are done already: migrations, moved volumes, templates."""
+    problems = []
+    for plan in plans:
+        found = departures(fleet, plan.guest) if plan.guest.target else []
+        made = plan.guest.exists and any(step.verb == "template" for step in plan.steps)
+        leaves = plan.moves and plan.guest.params.get("delete_moved")
+        if made or leaves:
+            found += kept(fleet, plan, made)
+        problems += [f"{plan.guest}: {problem}." for problem in found]
+    return problems
+
+
+def departures(fleet: Fleet, guest: Guest) -> list[str]:
+    """What keeps a guest on its node."""
+    problems, local = [], []
+    running = guest.running and guest.state != "stopped"
+    tied = [key for key, value in sorted(guest.config.items()) if guest.kind.tied(key, str(value))]
+    if tied:
+        problems.append(
+            f"{', '.join(tied)} belong to node '{guest.node}' and keep it from being migrated, take them off first"
+        )
+    for key in sorted(guest.config):
+        option = guest.kind.option(key)
+        value = guest.current(key) if option and isinstance(option.kind, Mount) else None
+        if not isinstance(value, dict) or ":" not in value.get("volume", ""):
+            continue
+        storage, origin = value["storage"], value["volume"].partition(":")[0]
+        if value.get("media") == "cdrom" and "cloudinit" not in value["volume"]:
+            if not fleet.storages.get((guest.node, origin), {}).get("shared"):
+                problems.append(
+                    f"{key} holds {value['volume']}, which node '{guest.target}' cannot read: take it out first"
+                )
+        elif (guest.target, storage) not in fleet.storages:
+            known = ", ".join(sorted(name for node, name in fleet.storages if node == guest.target))
+            problems.append(
+                f"{key} would be on storage '{storage}', which node '{guest.target}' does not have: set target_storage "
+                f"(it has {known or 'none that this user may see'})"
+            )
+        elif not fleet.storages[guest.target, storage].get("shared"):
+            local.append(key)
+    if local and running and guest.kind is QEMU and not guest.params.get("with_local_disks"):
+        problems.append(
+            f"{', '.join(local)} are on storages of node '{guest.node}' only: set with_local_disks to have them copied "
+            "while it runs, or stop it first"
+        )
+    return problems
+
+
+def kept(fleet: Fleet, plan: Plan, made: bool) -> list[str]:
+    """What the snapshots of a guest keep from being done."""
+    guest = plan.guest
+    names = [item["name"] for item in fleet.client.get(f"{guest.path}/snapshot") if item["name"] != "current"]
+    if made and names:
+        return [f"it has snapshots ({', '.join(sorted(names))}) and cannot become a template, remove them first"]
+    problems = []
+    for name in sorted(names):
+        config = fleet.client.get(f"{guest.path}/config", snapshot=name)
+        for key in plan.moves:
+            volume = str(guest.config[key]).partition(",")[0]
+            if any(str(value).partition(",")[0] == volume for value in config.values()):
+                problems.append(
+                    f"the old volume of {key} is part of snapshot '{name}' and cannot be deleted: leave delete_moved "
+                    "out, or remove the snapshot first"
+                )
     return problems

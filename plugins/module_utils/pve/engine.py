@@ -126,12 +126,31 @@ class Fleet:
             taken = f"{KINDS[item['type']].label} '{item.get('name', '')}'"
             guest.misplace(f"vmid {guest.vmid} is taken by {taken}, choose another vmid or set type to {item['type']}")
         else:
-            if guest.node not in ("", item["node"]) and not item.get("hastate"):
-                guest.misplace(f"it is on node '{item['node']}', not '{guest.node}': migrate it, or change node")
+            elsewhere = guest.node not in ("", item["node"]) and not item.get("hastate")
+            if elsewhere and not (guest.params.get("migrate") and guest.state != "absent"):
+                guest.misplace(
+                    f"it is on node '{item['node']}', not '{guest.node}': set migrate to have it moved, or change node"
+                )
+            elif elsewhere:
+                self.aim(guest, item["node"])
             guest.item, guest.node = dict(item), item["node"]
             guest.running = item.get("status") == "running"
-        if self.nodes.get(guest.node, {}).get("status") == "offline":
-            guest.misplace(f"node '{guest.node}' is offline, bring it back first")
+        for node in dict.fromkeys((guest.node, guest.home)):
+            if self.nodes.get(node, {}).get("status") == "offline":
+                guest.misplace(f"node '{node}' is offline, bring it back first")
+
+    def aim(self, guest: Guest, source: str) -> None:
+        """The guest is to go from the source to the node that was given."""
+        if guest.node not in self.nodes:
+            guest.misplace(f"node '{guest.node}' does not exist, the cluster has {', '.join(sorted(self.nodes))}")
+            return
+        guest.target = guest.node
+        pairs = [pair.split(":") for pair in str(guest.params.get("target_storage") or "").split(",") if pair]
+        named = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+        rest = next((pair[0] for pair in pairs if len(pair) == 1 and pair[0] != "1"), "")
+        for node, storage in self.storages:
+            if node == source and not self.storages[node, storage].get("shared"):
+                guest.mapped[storage] = named.get(storage) or rest or storage
 
     @staticmethod
     def identify(guest: Guest) -> None:
@@ -155,6 +174,20 @@ class Fleet:
             if not MISSING.search(error.text):
                 raise
             guest.item, guest.config, guest.running = None, {}, False
+            self.follow(guest)
+
+    def follow(self, guest: Guest) -> None:
+        """A guest that was to go to another node may have arrived: the answer about it was lost."""
+        if not guest.target:
+            return
+        for item in self.client.get("/cluster/resources", type="vm"):
+            if int(item["vmid"]) == guest.vmid and item["node"] == guest.target:
+                self.arrive(guest, item)
+                self.read_config(guest)
+
+    @staticmethod
+    def arrive(guest: Guest, item: dict[str, Any]) -> None:
+        guest.item, guest.node, guest.target = {**item, "node": guest.target}, guest.target, ""
 
     def read_staged(self, guest: Guest) -> None:
         """The configuration of the next start, and which of it waits for that start."""
@@ -195,6 +228,7 @@ class Fleet:
         problems = [problem for guest in self.guests for problem in guest.problems]
         problems += checks.duplicates(self, plans, pool)
         problems += checks.capacity(self, plans)
+        problems += checks.lives(self, plans)
         missing = checks.references(self, [plan for plan in plans if plan], pool)
         problems = [problem for plan in plans for problem in plan.problems] + problems
         if self.check_mode:  # an earlier task of a real run may have made them
@@ -236,7 +270,7 @@ class Fleet:
         return {
             "vmid": guest.vmid,
             "hostname": guest.name or str((guest.item or {}).get("name", "")),
-            "node": guest.node,
+            "node": after.get("node") or guest.node,
             "type": guest.kind.path,
             "changed": bool(actions),
             "actions": actions,
@@ -331,19 +365,46 @@ class Fleet:
         plan.guest.sent.update(key for key in plan.sets if plan.guest.kind.option(key).secret)
 
     def do_resize(self, plan: Plan) -> None:
+        guest, (disk, size) = plan.guest, min(plan.resizes.items())
+        try:
+            upid = self.client.put(f"{guest.path}/resize", disk=disk, size=Size().format(size))
+            self.tasks.wait(upid, f"{guest}: resize {disk}")
+        except PveError as error:
+            if "already at specified size" not in error.text:
+                raise
+        self.read_config(guest)
+        volume = guest.current(disk)
+        if volume["size"] != size:  # an option that waits for a restart holds the old size
+            value = guest.kind.option(disk).kind.format({**volume, "size": size})
+            self.client.put(f"{guest.path}/config", **{disk: value, "digest": guest.config["digest"]})
+
+    def do_move(self, plan: Plan) -> None:
+        guest, (disk, place) = plan.guest, min(plan.moves.items())
+        verb, noun = ("move_disk", "disk") if guest.kind is QEMU else ("move_volume", "volume")
+        values = {noun: disk, "storage": guest.current(disk)["storage"], **place}
+        if guest.params["delete_moved"]:
+            values["delete"] = 1
+        upid = self.client.post(f"{guest.path}/{verb}", **values, digest=guest.config["digest"])
+        self.tasks.wait(upid, f"{guest}: move {disk}")
+
+    def do_migrate(self, plan: Plan) -> None:
+        guest, storage = plan.guest, plan.guest.params["target_storage"]
+        values: dict[str, Any] = {"target": guest.target}
+        if guest.kind is QEMU:
+            values.update({"online": 1} if guest.running else {}, **({"targetstorage": storage} if storage else {}))
+            if guest.params["with_local_disks"]:
+                values["with-local-disks"] = 1
+        else:
+            values.update({"restart": 1} if guest.running else {}, **({"target-storage": storage} if storage else {}))
+        upid = self.client.post(f"{guest.path}/migrate", **values)
+        self.tasks.wait(upid, f"{guest}: migrate to node '{guest.target}'")
+        self.arrive(guest, guest.item or {})
+
+    def do_template(self, plan: Plan) -> None:
         guest = plan.guest
-        for disk, size in plan.resizes.items():
-            try:
-                upid = self.client.put(f"{guest.path}/resize", disk=disk, size=Size().format(size))
-                self.tasks.wait(upid, f"{guest}: resize {disk}")
-            except PveError as error:
-                if "already at specified size" not in error.text:
-                    raise
-            self.read_config(guest)
-            volume = guest.current(disk)
-            if volume["size"] != size:  # an option that waits for a restart holds the old size
-                value = guest.kind.option(disk).kind.format({**volume, "size": size})
-                self.client.put(f"{guest.path}/config", **{disk: value, "digest": guest.config["digest"]})
+        self.tasks.wait(self.client.post(f"{guest.path}/template"), f"{guest}: turn into a template")
+        # Proxmox VE does not name the task that it began for a container.
+        self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
 
     def do_pool(self, plan: Plan) -> None:
         guest, old, new = plan.guest, plan.before["pool"], plan.after["pool"]

@@ -7,6 +7,7 @@ An option is written once: the type it has in Ansible, its kind in PVE, and what
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
@@ -46,6 +47,11 @@ class Kind(NamedTuple):
     content: str = "rootdir"  # what a storage must take to hold its disks
     tool: str = "pct"  # the node's command for it
     staged: bool = False  # its configuration and what waits for a restart are read together
+    local: str = ""  # what of its configuration belongs to the node (a regular expression)
+
+    def tied(self, key: str, value: str) -> bool:
+        """Whether what this key holds is part of the node, so that the guest cannot leave it."""
+        return bool(re.fullmatch(self.local, f"{key}: {value}"))
 
     def option(self, key: str) -> Option | None:
         """The option behind a configuration key, numbered ones included."""
@@ -138,6 +144,7 @@ LXC = Kind(
     options=LXC_OPTIONS,
     numbered=NUMBERED,
     required=("memory", "rootfs", "arch", "ostype", "unprivileged"),
+    local=r"(mp\d+: /(?!.*shared=1)|dev\d+: ).*",
 )
 
 # Options that only a creation uses, or that say what to do with the guest.
@@ -146,15 +153,21 @@ CREATION = {
     "password": {"type": "str", "no_log": True},
     "ssh_public_keys": RAW,
 }
+FLAG = {**BOOL, "default": False}
 CONTROL = {
     "vmid": {"type": "int", "required": True},
     "node": STR,
     "pool": STR,
     "delete": LIST,
     "rename_from": STR,
-    "force": {"type": "bool", "default": False},
-    "purge": {"type": "bool", "default": False},
+    "force": FLAG,
+    "purge": FLAG,
     "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
+    "template": BOOL,
+    "move_volumes": FLAG,
+    "delete_moved": FLAG,
+    "migrate": FLAG,
+    "target_storage": STR,
 }
 
 

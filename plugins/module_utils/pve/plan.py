@@ -37,6 +37,8 @@ class Guest:
         self.state: str = params["state"]
         self.name: str = params.get("hostname") or ""
         self.node: str = params.get("node") or ""
+        self.target = ""  # the node that it is to go to
+        self.mapped: dict[str, str] = {}  # storages, and those that take their place there
         self.item: dict[str, Any] | None = None
         self.config: dict[str, Any] = {}
         self.waiting: list[str] = []  # what a virtual machine takes at its next start only
@@ -53,6 +55,11 @@ class Guest:
     @property
     def path(self) -> str:
         return f"/nodes/{self.node}/{self.kind.path}/{self.vmid}"
+
+    @property
+    def home(self) -> str:
+        """The node that it will be on."""
+        return self.target or self.node
 
     @property
     def exists(self) -> bool:
@@ -126,9 +133,16 @@ class Guest:
         if raw is None or (isinstance(raw, str) and not raw.strip()):
             return option.default
         try:
-            return option.kind.parse(raw)
+            value = option.kind.parse(raw)
         except Invalid:
             return str(raw)
+        if self.target and isinstance(option.kind, Mount) and value.get("storage") in self.mapped:
+            value["storage"] = self.mapped[value["storage"]]
+        return value
+
+    @property
+    def template(self) -> bool:
+        return bool(self.config.get("template") or (self.item or {}).get("template"))
 
     def now(self, key: str) -> Any:
         """What was last read, as the diff shows it."""
@@ -136,6 +150,10 @@ class Guest:
             return self.status
         if key == "pool":
             return (self.item or {}).get("pool")
+        if key == "node":
+            return self.node
+        if key == "template":
+            return self.template or None
         return self.view(key, self.current(key)) if self.exists else None
 
     def view(self, key: str, value: Any) -> Any:
@@ -159,6 +177,7 @@ class Plan:
         self.after: dict[str, Any] = {}
         self.sets: dict[str, Any] = {}
         self.deletes: list[str] = []
+        self.moves: dict[str, dict[str, Any]] = {}  # volumes, and the storage and format that they are to have
         self.resizes: dict[str, int] = {}
         self.imports: dict[str, int] = {}  # disks that are made as large as their source and grow then
         self.steps: list[Step] = []
@@ -170,7 +189,9 @@ class Plan:
                 self._create()
             else:
                 self._update()
+                self._migrate()
             self._pool()
+            self._template()
             self._power()
 
     @property
@@ -253,18 +274,23 @@ class Plan:
             target = value
             if isinstance(option.kind, PropertyString) and isinstance(current, dict):
                 target = option.kind.complete(value, current)
+            before = current
             if isinstance(option.kind, Mount):
-                target = self._mount(key, value, target, current)
+                target, current = self._mount(key, value, target, current)
             if target == current:
                 continue
             if option.fixed:
                 self.problem(f"{key} is {current} and cannot be changed, recreate the guest from a backup instead")
                 continue
             self.sets[key] = target
-            self.change(key, guest.view(key, current), guest.view(key, target))
-        for disk, size in self.resizes.items():
-            old = self.before.get(disk, guest.view(disk, guest.current(disk)))
-            self.change(disk, old, guest.view(disk, {**self.sets.get(disk, guest.current(disk)), "size": size}))
+            self.change(key, guest.view(key, before), guest.view(key, target))
+        for disk in {**self.moves, **self.resizes}:
+            before = guest.current(disk)
+            after = {**self.sets.get(disk, before), **self.moves.get(disk, {})}
+            if disk in self.resizes:
+                after["size"] = self.resizes[disk]
+            self.change(disk, guest.view(disk, before), guest.view(disk, after))
+        self._moving()
         # A volume grows first: an option that has to wait for a restart would keep the old size.
         self.steps += self._growing(self.resizes)
         if self.sets or self.deletes:
@@ -276,6 +302,41 @@ class Plan:
         if self.drives and guest.current("protection") and guest.wanted.get("protection") is not False:
             self.problem(f"it is protected, turn off protection to change {', '.join(self.drives)}")
         self._devices()
+
+    def _moving(self) -> None:
+        """Volumes go to another storage before anything else is done to them."""
+        guest = self.guest
+        for disk, place in sorted(self.moves.items()):
+            busy = "tpmstate0" if guest.kind is QEMU else disk
+            if guest.running and guest.state != "stopped" and disk == busy:
+                self.problem(f"{disk} cannot be moved while the {guest.kind.noun} runs, stop it first (state stopped)")
+            text = f"move {disk} to storage '{place.get('storage', guest.current(disk).get('storage'))}'"
+            text += f" in the format {place['format']}" if "format" in place else ""
+            if not guest.params.get("delete_moved"):
+                text += " (the old volume stays as an unused one of the guest)"
+            self.steps.append(Step("move", text))
+
+    def _migrate(self) -> None:
+        guest = self.guest
+        if guest.target:
+            restarted = guest.running and guest.state != "stopped" and guest.kind is lxc.LXC
+            text = f"migrate to node '{guest.target}'" + (" (with a restart)" if restarted else "")
+            self.steps.insert(0, Step("migrate", text))
+            self.change("node", guest.node, guest.target)
+
+    def _template(self) -> None:
+        """A guest becomes a template and never a guest again."""
+        guest, wanted = self.guest, self.guest.params.get("template")
+        if wanted is False and guest.template:
+            self.problem("it is a template and cannot become a guest again, clone it or leave template out")
+        if not wanted or guest.template:
+            return
+        if guest.state == "started":
+            self.problem("a template cannot be started, set state to present or stopped")
+        elif guest.running and guest.state != "stopped":
+            self.problem("it is running and cannot become a template, stop it first (state stopped)")
+        self.steps.append(Step("template", "turn into a template"))
+        self.change("template", None, True)
 
     @staticmethod
     def _growing(sizes: dict[str, int]) -> list[Step]:
@@ -325,11 +386,18 @@ class Plan:
         elif not volume and "size" not in wanted:
             self.problem(f"{key}: 'size' is missing, a new volume needs it")
 
-    def _mount(self, key: str, wanted: dict[str, Any], target: dict[str, Any], current: Any) -> dict[str, Any]:
-        """Separate growing from changing options; what would lose or leave data is refused."""
+    def _mount(self, key: str, wanted: dict[str, Any], target: dict[str, Any], current: Any) -> tuple[Any, Any]:
+        """Separate moving and growing from changing options; what would lose or leave data is refused.
+
+        Returns what is wanted and what there is once volumes have moved.
+        """
         if not isinstance(current, dict) or not current:
             self._new_volume(key, wanted)
-            return target
+            return target, current
+        place = self._elsewhere(key, wanted, current)
+        if place and self.guest.params.get("move_volumes"):
+            self.moves[key] = place
+        current = {**current, **place}
         kind = self.guest.kind.option(key).kind
         clash = kind.clash if isinstance(kind, Drive) else self._clash
         text = clash(key, wanted, current)
@@ -342,13 +410,22 @@ class Plan:
                 self.problem(f"{key} is {text(old)} and cannot shrink to {text(new)}, write at least {text(old)}")
             elif new > old:
                 self.resizes[key] = new
-        return {**target, "size": current["size"]} if "size" in current else target
+        return {**target, "size": current["size"]} if "size" in current else target, current
+
+    def _elsewhere(self, key: str, wanted: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+        """The storage and the format that a volume is to have in place of its own."""
+        if ":" not in current.get("volume", "") or "media" in {*wanted, *current} or "volume" in wanted:
+            return {}
+        names = [name for name in ("storage", "format") if wanted.get(name, current.get(name)) != current.get(name)]
+        if names and not self.guest.params.get("move_volumes"):
+            words = {"storage": "is on storage '{}', not '{}'", "format": "is in the format {}, not {}"}
+            text = words[names[0]].format(current.get(names[0]), wanted[names[0]])
+            self.problem(f"{key} {text}: set move_volumes to have the volume moved, or write what it has")
+        return {name: wanted[name] for name in names}
 
     @staticmethod
     def _clash(key: str, wanted: dict[str, Any], current: dict[str, Any]) -> str:
         """Why the mount point that is there cannot become what is wanted, if it cannot."""
-        if "storage" in current and wanted.get("storage", current["storage"]) != current["storage"]:
-            return f"{key} is on storage '{current['storage']}', not '{wanted['storage']}': move the volume first"
         old, new = current["volume"], wanted.get("volume", current["volume"])
         if old != new and not (new.startswith("/") and old.startswith("/")):
             return f"{key} holds {old}, detach it ({key}: null) before you attach another"

@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.lxc import (
     CONTROL,
     CREATION,
+    FLAG,
     HOSTNAME,
     LXC,
     STARTUP,
@@ -239,12 +240,8 @@ class Drive(Mount):
             both = [bool(CLOUDINIT.fullmatch(value["volume"])) for value in (wanted, current)]
             moved = all(both) and wanted["storage"] != current["storage"]
             return holds if moved or both[0] != both[1] else ""
-        if wanted.get("storage", current.get("storage")) != current.get("storage"):
-            return f"{key} is on storage '{current.get('storage')}', not '{wanted['storage']}': move the volume first"
         if wanted.get("volume", current.get("volume")) != current.get("volume"):
             return holds
-        if wanted.get("format", current.get("format")) != current.get("format"):
-            return f"{key} is in the format {current['format']}, not {wanted['format']}: move the volume to convert it"
         for name in self.fixed:
             old, new = (value.get(name, self.defaults.get(name)) for value in (current, wanted))
             if old != new:
@@ -492,16 +489,19 @@ QEMU = Kind(
     content="images",
     tool="qm",
     staged=True,
+    local=r"(hostpci\d+: (?!.*mapping=)|usb\d+: (?!.*mapping=|.*spice)|serial\d+: /|parallel\d+: ).*",
 )
 KINDS = {"lxc": LXC, "qemu": QEMU}
 
-PASSWORDS = {
+# What is done with a virtual machine only.
+MACHINES = {
     "update_password": {
         "type": "str",
         "choices": ["always", "on_create"],
         "default": "on_create",
         "no_log": False,
-    }
+    },
+    "with_local_disks": FLAG,
 }
 
 
@@ -515,7 +515,7 @@ def guest_spec(*kinds: str) -> dict[str, Any]:
         options = [KINDS[kind].options[key] for kind in kinds if key in KINDS[kind].options]
         spec[key]["choices"] = [choice for option in options for choice in option.kind.choices]
     spec.update(CREATION if "lxc" in kinds else {}, **CONTROL)
-    spec.update(PASSWORDS if "qemu" in kinds else {})
+    spec.update(MACHINES if "qemu" in kinds else {})
     if len(kinds) > 1:
         spec["type"] = {"type": "str", "choices": list(kinds), "default": kinds[0]}
     return spec
