@@ -228,3 +228,31 @@ options:
     type: str
     choices: [legacy, data, metadata]
 """
+
+    DISKS = r"""
+options:
+  node:
+    description: Name of the node.
+    type: str
+    required: true
+  add_storage:
+    description:
+      - Whether a storage of the same name is made on it when it is created. Later, use M(onprem.cloud.pve_storage).
+    type: bool
+    default: false
+  cleanup_disks:
+    description:
+      - Whether the disks are wiped when it is removed, so that they can be used for something else.
+      - Has to be said for O(state=absent).
+    type: bool
+  cleanup_config:
+    description:
+      - Whether the storages that are on it are taken from this node as well when it is removed, and deleted if they are
+        on no other node.
+      - Has to be said for O(state=absent).
+    type: bool
+  destroy_data:
+    description: Your consent to the loss of everything that it holds. Without it, nothing is removed.
+    type: bool
+    default: false
+"""

@@ -578,5 +578,271 @@ class Apt:
             entries[int(v["index"])]["Enabled"] = int(v["enabled"])
 
 
-class Node(Acme, Apt, Certificates, Records):
+# -------------------------------------------------------------------------------------------- disks
+
+DISKS = "/nodes/{node}/disks"
+TB = 10**12
+# By kind of what is made: how its tasks are called, what its storage is, and what names it there.
+MADE = {
+    "directory": ("dir", {"type": "dir", "content": "rootdir,images,iso,backup,vztmpl,snippets"}, "path"),
+    "lvm": ("lvm", {"type": "lvm", "content": "rootdir,images"}, "vgname"),
+    "lvmthin": ("lvmthin", {"type": "lvmthin", "content": "rootdir,images"}, "vgname"),
+    "zfs": ("zfs", {"type": "zfspool", "content": "rootdir,images"}, "pool"),
+}
+LEAST = {
+    **{"single": 1, "mirror": 2, "raid10": 4, "raidz": 3, "raidz2": 4, "raidz3": 5},
+    **{"draid": 3, "draid2": 4, "draid3": 5},
+}
+
+
+def disk(path: str, number: int, *, link: str = "ata", kind: str = "hdd", **facts: Any) -> Values:
+    serial = f"SER{number:04}"
+    links = {"by_id_link": f"/dev/disk/by-id/{link}-EXAMPLE_{serial}"} if link else {}
+    known = {"model": "EXAMPLE", "serial": serial, "wwn": f"0x5000c500000{number:05x}", "vendor": "ATA     "}
+    unknown = {"model": "unknown", "serial": "unknown", "wwn": "unknown", "vendor": "0x1af4"}
+    return {
+        **{"devpath": path, "size": 8 * TB, "type": kind, "health": "PASSED", "wearout": "N/A", "gpt": 0, "rpm": -1},
+        **(known if link else unknown),
+        **links,
+        **facts,
+    }
+
+
+class NodeDisks:
+    """Mixin of FakePve: the disks of a node, and what is made of them."""
+
+    # How many seconds each of the tasks takes.
+    disk_secs = 5
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # By node and path; `parts` holds the partitions of a disk in the same way. A test may edit them.
+        self.disks: dict[str, dict[str, Values]] = {}
+        # By node, kind and name.
+        self.made: dict[str, dict[str, dict[str, Values]]] = {}
+
+    def disks_of(self, node: str) -> dict[str, Values]:
+        if node not in self.disks:
+            system = {"/dev/sda1": "BIOS boot", "/dev/sda2": "EFI", "/dev/sda3": "LVM"}
+            fresh = [
+                disk("/dev/sda", 1, gpt=1, parts={path: {"used": used} for path, used in system.items()}),
+                *(disk(f"/dev/sd{letter}", number) for number, letter in enumerate("bcdefg", 2)),
+                disk("/dev/sdx", 24, gpt=1, parts={"/dev/sdx1": {"used": "ext4", "mounted": 1}}),
+                disk("/dev/sdy", 25, used="LVM", osdid=3, **{"osdid-list": [3, 4]}),
+                disk("/dev/sdz", 26, used="ZFS"),
+                disk("/dev/nvme0n1", 40, link="nvme", kind="nvme", size=2 * TB),
+                disk("/dev/vda", 50, link="", size=100 * 10**9),
+            ]
+            self.disks[node] = {item["devpath"]: item for item in fresh}
+            self.made[node] = {kind: {} for kind in MADE}
+            self.made[node]["lvm"]["pve"] = {"devices": ["/dev/sda3"]}
+            self.made[node]["lvmthin"]["data"] = {"devices": ["/dev/sda3"], "vg": "pve"}
+        return self.disks[node]
+
+    def made_of(self, node: str, kind: str) -> dict[str, Values]:
+        self.disks_of(node)
+        return self.made[node][kind]
+
+    def _routes_disks(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        routes = [("GET", f"{DISKS}/list", self._disk_list), ("GET", f"{DISKS}/zfs/{{name}}", self._pool_read)]
+        readings = {
+            "directory": self._directory_list,
+            "lvm": self._group_list,
+            "lvmthin": self._thin_list,
+            "zfs": self._pool_list,
+        }
+        for kind, reading in readings.items():
+            routes += [
+                ("GET", f"{DISKS}/{kind}", reading),
+                ("POST", f"{DISKS}/{kind}", functools.partial(self._disk_make, kind)),
+                ("DELETE", f"{DISKS}/{kind}/{{name}}", functools.partial(self._disk_remove, kind)),
+            ]
+        return routes
+
+    # ----------------------------------------------------------------------------------------- reading
+
+    async def _disk_list(self, v: Values, user: str) -> list[Values]:
+        answer = []
+        for item in self.disks_of(v["node"]).values():
+            parts = item.get("parts", {})
+            used = item.get("used") or next((part["used"] for part in parts.values() if part.get("used")), None)
+            used = "partitions" if parts and (v.get("include-partitions") or not used) else used
+            shown = {key: value for key, value in item.items() if key not in ("parts", "used")}
+            answer.append({"osdid": -1, "osdid-list": None, **shown, **({"used": used} if used else {})})
+            for path, part in parts.items() if v.get("include-partitions") else ():
+                place = {"devpath": path, "parent": item["devpath"], "type": "partition", "gpt": item["gpt"]}
+                answer.append({"osdid": -1, "osdid-list": None, "size": TB, "used": None, **place, **part})
+        return answer
+
+    async def _directory_list(self, v: Values, user: str) -> list[Values]:
+        return [
+            {
+                "unitfile": f"/etc/systemd/system/mnt-pve-{name}.mount",
+                "path": f"/mnt/pve/{name}",
+                "device": f"/dev/disk/by-uuid/{sha1(name)[:8]}",
+                "type": item["filesystem"],
+                "options": "defaults",
+            }
+            for name, item in self.made_of(v["node"], "directory").items()
+        ]
+
+    async def _group_list(self, v: Values, user: str) -> Values:
+        space = {"size": 8 * TB, "free": 8 * TB}
+        groups = [
+            {
+                **{"name": name, "leaf": 0, "lvcount": 0, **space},
+                "children": [{"name": path, "leaf": 1, **space} for path in item["devices"]],
+            }
+            for name, item in self.made_of(v["node"], "lvm").items()
+        ]
+        return {"leaf": 0, "children": groups}
+
+    async def _thin_list(self, v: Values, user: str) -> list[Values]:
+        figures = {"lv_size": 7 * TB, "used": 0, "metadata_size": 16 * 10**9, "metadata_used": 10**6}
+        thin = self.made_of(v["node"], "lvmthin").items()
+        return [{"lv": name, "vg": item["vg"], **figures} for name, item in thin]
+
+    async def _pool_list(self, v: Values, user: str) -> list[Values]:
+        figures = {"size": 8 * TB, "alloc": 0, "free": 8 * TB, "frag": 0, "dedup": 1, "health": "ONLINE"}
+        return [{"name": name, **figures} for name in self.made_of(v["node"], "zfs")]
+
+    async def _pool_read(self, v: Values, user: str) -> Values:
+        pools = self.made_of(v["node"], "zfs")
+        if v["name"] not in pools:
+            why = f"command '/sbin/zpool status -P {v['name']}' failed: exit code 1"
+            raise PveError(500, why)
+
+        def vdev(name: str, children: Iterable[Values] = ()) -> Values:
+            below = {"children": list(children), "leaf": 0} if children else {"leaf": 1}
+            return {"name": name, "state": "ONLINE", "read": 0, "write": 0, "cksum": 0, "msg": "", **below}
+
+        pool = pools[v["name"]]
+        disks = [vdev(self._link(v["node"], path)) for path in pool["devices"]]
+        level, config = pool["raidlevel"], pool["draid"]
+        if level == "single":
+            data = disks
+        elif level in ("mirror", "raid10"):
+            pairs = [disks] if level == "mirror" else [disks[at : at + 2] for at in range(0, len(disks), 2)]
+            data = [vdev(f"mirror-{number}", pair) for number, pair in enumerate(pairs)]
+        elif level.startswith("draid"):
+            parity = level[5:] or "1"
+            data = [vdev(f"draid{parity}:{config.get('data', 1)}d:{len(disks)}c:{config.get('spares', 0)}s-0", disks)]
+        else:
+            data = [vdev(f"{level if level[-1].isdigit() else 'raidz1'}-0", disks)]
+        beside = [vdev("cache", [vdev("/dev/nvme9n1p1")])]
+        top = {"name": v["name"], "state": "ONLINE", "errors": "No known data errors", "leaf": 0}
+        return {**top, "children": [vdev(v["name"], data), *beside]}
+
+    def _link(self, node: str, path: str) -> str:
+        """A member of a pool by the name that PVE gave it, a disk by the partition that ZFS made of it."""
+        item = self.disks_of(node).get(path)
+        if item is None:
+            return path
+        return f"{item['by_id_link']}-part1" if "by_id_link" in item else f"{path}1"
+
+    # ----------------------------------------------------------------------------------------- writing
+
+    def _free(self, node: str, path: str) -> Values:
+        disks = self.disks_of(node)
+        found = disks.get(path) or next(
+            (item["parts"][path] for item in disks.values() if path in item.get("parts", ())), None
+        )
+        if found is None:
+            raise PveError(500, "not a valid block device")
+        if found.get("used") or found.get("parts"):
+            raise PveError(500, f"device '{path}' is already in use")
+        return found
+
+    def _occupy(self, node: str, kind: str, path: str, filesystem: str) -> None:
+        taken = self._free(node, path)
+        whole = path in self.disks_of(node)
+        if kind == "directory":
+            part = {"used": filesystem, "mounted": 1}
+            taken.update({"parts": {f"{path}1": part}, "gpt": 1} if whole else part)
+        elif kind == "zfs":
+            parts = {f"{path}1": {"used": "ZFS"}, f"{path}9": {"used": "ZFS reserved"}}
+            taken.update({"parts": parts, "gpt": 1} if whole else {"used": "ZFS"})
+        else:
+            taken["used"] = "LVM"
+
+    async def _disk_make(self, kind: str, v: Values, user: str) -> str:
+        node, name = v["node"], v["name"]
+        task, storage, named = MADE[kind]
+        devices = split_list(v.get("devices") or v["device"])
+        for path in devices:
+            self._free(node, path)
+        if v.get("add_storage"):
+            self.require(user, "/storage", "Datastore.Allocate")
+            if name in self.storages:
+                raise PveError(500, f"Storage ID '{name}' already exists on node {node}")
+        if kind == "zfs":
+            self._check_level(v, len(devices))
+        if kind == "directory" and name in self.made_of(node, kind):
+            raise PveError(500, f"a systemd mount unit already exists: /etc/systemd/system/mnt-pve-{name}.mount")
+
+        async def body() -> None:
+            await self.pause(self.disk_secs)
+            if kind.startswith("lvm") and name in self.made_of(node, "lvm"):
+                raise TaskError(f"volume group with name '{name}' already exists on node '{node}'")
+            for path in devices:
+                self._occupy(node, kind, path, v.get("filesystem", "ext4"))
+            draid = dict(part.split("=") for part in split_list(v.get("draid-config")))
+            facts = {key: v[key] for key in ("raidlevel", "ashift", "compression") if key in v}
+            made = {"devices": devices, "filesystem": v.get("filesystem", "ext4"), "draid": draid, **facts}
+            if kind == "lvmthin":
+                self.made_of(node, "lvm")[name] = {"devices": devices}
+                made["vg"] = name
+            self.made_of(node, kind)[name] = made
+            if v.get("add_storage"):
+                more = {"thinpool": name} if kind == "lvmthin" else {"is_mountpoint": 1} if kind == "directory" else {}
+                place = f"/mnt/pve/{name}" if kind == "directory" else name
+                await self._sc_create({**storage, named: place, **more, "storage": name, "nodes": node}, user)
+
+        return await self.task(node, f"{task}create", name, user, body)
+
+    def _check_level(self, v: Values, count: int) -> None:
+        level = v["raidlevel"]
+        if "draid-config" in v and not level.startswith("draid"):
+            raise PveError(500, "draid-config set without using dRAID level")
+        if v["name"] in self.made_of(v["node"], "zfs"):
+            raise PveError(500, f"pool '{v['name']}' already exists on node '{v['node']}'")
+        if level == "raid10" and count % 2:
+            raise PveError(500, "raid10 needs an even number of disks")
+        if level == "single" and count > 1:
+            raise PveError(500, "please give only one disk for single disk mode")
+        if count < LEAST[level]:
+            raise PveError(500, f"{level} needs at least {LEAST[level]} disks")
+
+    async def _disk_remove(self, kind: str, v: Values, user: str) -> str:
+        node, name = v["node"], v["name"]
+        task, storage, named = MADE[kind]
+        if v.get("cleanup-config"):
+            self.require(user, "/storage", "Datastore.Allocate")
+
+        async def body() -> None:
+            made = self.made_of(node, kind)
+            if name not in made or (kind == "lvmthin" and made[name]["vg"] != v["volume-group"]):
+                raise TaskError(f"no such {kind} '{name}'")
+            item = made.pop(name)
+            if v.get("cleanup-config"):
+                place = {"directory": f"/mnt/pve/{name}", "lvmthin": item.get("vg")}.get(kind, name)
+                for ident, held in list(self.storages.items()):
+                    if held.get("type") == storage["type"] and held.get(named) == place:
+                        del self.storages[ident]
+            if kind == "lvmthin" and v.get("cleanup-disks"):
+                self.made_of(node, "lvm").pop(v["volume-group"])
+            for path in item["devices"]:
+                found = self.disks_of(node).get(path, {})
+                if v.get("cleanup-disks"):
+                    for key in ("used", "parts"):
+                        found.pop(key, None)
+                elif kind == "directory":
+                    found["parts"][f"{path}1"].pop("mounted", None)
+
+        return await self.task(
+            node, f"{task}remove", name if kind != "lvmthin" else f"{v['volume-group']}-{name}", user, body
+        )
+
+
+class Node(Acme, Apt, Certificates, NodeDisks, Records):
     """Mixin of FakePve."""

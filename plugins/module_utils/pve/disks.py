@@ -1,0 +1,266 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is made of the disks of a node: created on disks that hold nothing, removed by consent, changed never."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Callable
+
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, STR, Invalid, Text
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource
+
+BY_ID = "/dev/disk/by-id/"
+PLACES: dict[str, dict[str, Any]] = {
+    "node": {**STR, "required": True},
+    "add_storage": {**BOOL, "default": False},
+    "cleanup_disks": BOOL,
+    "cleanup_config": BOOL,
+    "destroy_data": {**BOOL, "default": False},
+}
+
+
+def size(number: Any) -> str:
+    """As it stands on a disk."""
+    amount = int(number or 0) / 1e9
+    return f"{amount / 1000:.3g} TB" if amount >= 1000 else f"{amount:.3g} GB"
+
+
+class Device(Text):
+    """A block device of a node, by any of its names."""
+
+    def parse(self, value: Any) -> str:
+        text = super().parse(value)
+        if text and not re.fullmatch(r"/dev/[^\s,;]+", text):
+            raise Invalid(f"'{text}' is not a device such as /dev/sdb or {BY_ID}ata-EXAMPLE_1234")
+        return text
+
+
+class Disks:
+    """The disks and partitions of a node."""
+
+    def __init__(self, node: str, listing: list[dict[str, Any]]) -> None:
+        self.node = node
+        self.every = {item["devpath"]: item for item in listing}
+
+    def parts(self, device: str) -> list[dict[str, Any]]:
+        return [item for item in self.every.values() if item.get("parent") == device]
+
+    def find(self, name: str) -> str | None:
+        """The device that a name is for; PVE tells one link for a disk, its serial number and its WWN."""
+        if name in self.every:
+            return name
+        whole, _mark, part = name.rpartition("-part")
+        if not part.isdigit():
+            whole, part = name, ""
+        found = [path for path, item in self.every.items() if not item.get("parent") and self.is_called(whole, item)]
+        if len(found) != 1:
+            return None
+        if not part:
+            return found[0]
+        path = found[0] + ("p" if found[0][-1].isdigit() else "") + part
+        return path if path in self.every else None
+
+    @staticmethod
+    def is_called(name: str, disk: dict[str, Any]) -> bool:
+        if name == disk.get("by_id_link"):
+            return True
+        if not name.startswith(BY_ID):
+            return False
+        link = name[len(BY_ID) :]
+        wwn, serial = disk.get("wwn"), disk.get("serial")
+        if wwn and wwn != "unknown" and link in (f"wwn-{wwn}", f"nvme-{wwn}"):
+            return True
+        return bool(serial and serial != "unknown" and link.endswith(f"_{serial}"))
+
+    def on_it(self, device: str) -> str:
+        """What a disk or partition holds, in words; nothing if it is free."""
+        item = self.every[device]
+        osds = item.get("osdid-list") or ([item["osdid"]] if int(item.get("osdid", -1)) >= 0 else [])
+        if osds:
+            return f"Ceph OSD {' and '.join(map(str, osds))}"
+        parts = [f"{part['devpath']} ({self.on_it(part['devpath']) or 'empty'})" for part in self.parts(device)]
+        if parts:
+            return f"partitions, {', '.join(parts)}"
+        words = [item.get("used") or "", "mounted" if str(item.get("mounted") or "0") == "1" else ""]
+        return ", ".join(dict.fromkeys(filter(None, words)))
+
+    def free(self) -> list[str]:
+        return sorted(path for path, item in self.every.items() if not item.get("parent") and not self.on_it(path))
+
+    def called(self, device: str) -> str:
+        """A disk with what tells it from others."""
+        item = self.every[device]
+        parent = self.every.get(item.get("parent") or "", item)
+        known = [item.get("model"), parent.get("serial"), size(item.get("size"))]
+        return f"{device} ({', '.join(str(word) for word in known if word and word != 'unknown')})"
+
+    @property
+    def choice(self) -> str:
+        free = self.free()
+        if not free:
+            return f"no disk of node '{self.node}' is free"
+        return f"free on node '{self.node}' {'is' if len(free) == 1 else 'are'} {', '.join(map(self.called, free))}"
+
+
+class OnDisks(Resource):
+    """Something that PVE makes on disks of a node and calls by a name."""
+
+    devices = "device"  # the option that says on which
+    kind = ""  # how PVE's tasks call it
+    disks: Disks | None = None
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} of node '{self.params['node']}'"
+
+    @property
+    def node(self) -> str:
+        return self.params["node"]
+
+    @property
+    def result_name(self) -> str:
+        return f"disk_{self.path.rpartition('/')[2]}"
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def read_disks(self) -> Disks:
+        listing = self.client.get(f"/nodes/{self.node}/disks/list", **{"include-partitions": 1, "skipsmart": 1})
+        self.disks = Disks(self.node, listing or [])
+        return self.disks
+
+    def members(self) -> list[str]:
+        """What it is on, as PVE calls it."""
+        raise NotImplementedError
+
+    def on_devices(self, wanted: list[str]) -> bool:
+        """Whether what is there is on these devices."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------ planning
+
+    def parse(self) -> None:
+        super().parse()
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*[A-Za-z0-9]", self.name):
+            self.problem(
+                "a name has two characters or more, letters and digits with dots, dashes and underscores inside"
+            )
+
+    def plan(self) -> str:
+        if self.state == "absent" and self.raw is not None:
+            self.check_consent()
+        return super().plan()
+
+    def check_consent(self) -> None:
+        what = ", ".join(self.members())
+        if not self.params["destroy_data"]:
+            self.problem(
+                f"it is on {what}, and what it holds would be lost: set destroy_data to true if that is what you want"
+            )
+        for name, means in (
+            ("cleanup_disks", "whether its disks are wiped as well"),
+            ("cleanup_config", "whether the storages that are on it are taken from this node as well"),
+        ):
+            if self.params[name] is None:
+                self.problem(f"{name} is missing, say {means}")
+        if self.problems:
+            raise PveError("\n".join(self.problems))
+
+    def compare(self) -> None:
+        """What is there stays as it is: it is what was wanted, or it is refused."""
+        given = self.wanted.get(self.devices)
+        if given is not None:
+            self.wanted[self.devices] = self.found(given)
+        if self.problems:
+            return
+        super().compare()
+        for name in [*self.sets, *self.deletes] if self.raw is not None else []:
+            have, want = self.current(name), self.wanted[name]
+            self.problem(
+                f"{name} is {self.words(have)} and is not changed to {self.words(want)}: leave {name} out or say "
+                "what it is, or choose another name"
+            )
+
+    @staticmethod
+    def words(value: Any) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, list) else f"'{value or 'none'}'"
+
+    def found(self, given: Any) -> Any:
+        """The devices, by the names that PVE lists."""
+        disks = self.read_disks()
+        paths = []
+        for name in given if isinstance(given, list) else [given]:
+            path = disks.find(name)
+            if path is None:
+                links = [
+                    f"{path} is {item['by_id_link']}" for path, item in disks.every.items() if "by_id_link" in item
+                ]
+                known = f"; {', '.join(links)}" if name.startswith("/dev/disk/") and links else ""
+                self.problem(f"{self.devices}: the node has no '{name}' for this, {disks.choice}{known}")
+            elif path in paths:
+                self.problem(f"{self.devices}: '{name}' is {path}, which is given twice")
+            else:
+                paths.append(path)
+        return paths if isinstance(given, list) else "".join(paths)
+
+    def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
+        if option != self.devices:
+            return super().current(option, answer)
+        wanted = self.wanted.get(option)
+        listed = wanted if isinstance(wanted, list) else [wanted] if wanted else []
+        if self.disks and listed and self.on_devices(listed):
+            return wanted
+        members = sorted(self.members())
+        return members if isinstance(self.table.options[option].default, list) else ", ".join(members)
+
+    def validate(self) -> None:
+        """No disk that holds anything is ever taken."""
+        if self.raw is not None or self.disks is None or self.problems:
+            return
+        given = self.wanted[self.devices]
+        for device in given if isinstance(given, list) else [given]:
+            held = self.disks.on_it(device)
+            if held:
+                self.problem(
+                    f"{self.devices}: {self.disks.called(device)} is in use, it holds {held}: take another disk, "
+                    f"{self.disks.choice}, or wipe this one yourself if nothing on it is needed, in the web interface "
+                    "under Disks"
+                )
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        """What PVE's tasks about it carry."""
+        return (self.name,)
+
+    def begun(self, kind: str) -> set[str]:
+        tasks = self.client.get(f"/nodes/{self.node}/tasks", source="all", limit=100) or []
+        return {task["upid"] for task in tasks if task.get("type") == kind and task.get("id") in self.task_ids}
+
+    def once(self, kind: str, write: Callable[[], Any]) -> Any:
+        """The task of a write that must not happen twice; if its answer is lost, the task is looked for."""
+        before = self.begun(kind)
+        try:
+            return write()
+        except Unreachable:
+            fresh = self.begun(kind) - before
+            if not fresh:
+                raise
+            return fresh.pop()
+
+    def create(self) -> Any:
+        return self.once(
+            f"{self.kind}create",
+            lambda: self.client.post(
+                self.path, name=self.name, add_storage=self.params["add_storage"], **self.values(self.sets)
+            ),
+        )
+
+    def delete(self) -> Any:
+        cleanup = {name.replace("_", "-"): self.params[name] for name in ("cleanup_disks", "cleanup_config")}
+        return self.once(f"{self.kind}remove", lambda: self.client.delete(self.item_path, **cleanup, **self.also()))
+
+    def also(self) -> dict[str, Any]:
+        """What else names the object that goes."""
+        return {}
