@@ -86,6 +86,9 @@ class StrictForms:
         self, request: web.Request, match: Any, params: Values, user: str | None, call: Callable[..., Any] | None = None
     ) -> Any:
         method = match.methods.get(request.method) if match else None
+        if request.method != "GET" and match and not match.template.startswith("/nodes/"):
+            # All of it is in /etc/pve, of which fakepve knows for guests only.
+            self.need_quorum()
         if request.content_type == "application/x-www-form-urlencoded":
             # fakepve drops what was sent empty.
             sent = urllib.parse.parse_qsl((await request.read()).decode(), keep_blank_values=True)

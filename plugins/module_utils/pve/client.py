@@ -128,7 +128,14 @@ class Client:
                 )
         return self.backend
 
-    def _session(self) -> Any:
+    def _session(self, instead_of: Any = None) -> Any:
+        """This thread's session; with a new login in place of one whose ticket has expired."""
+        if instead_of is not None:
+            with self.lock:
+                # Another thread may have logged in anew already.
+                if self.backend is not None and self.backend.auth is instead_of.auth:
+                    self.backend = None
+            del self.threads.session
         if not hasattr(self.threads, "session"):
             self.threads.session = self._connect().get_session()
         return self.threads.session
@@ -157,6 +164,10 @@ class Client:
         try:
             session = self._session()
             response = session.request(method, self.backend.get_base_url() + path, **place)
+            if response.status_code == 401 and self.answered and self.params["api_password"]:
+                # The ticket has expired; what was refused for want of one has not been carried out.
+                session = self._session(instead_of=session)
+                response = session.request(method, self.backend.get_base_url() + path, **place)
         except Exception as error:
             raise self._transport_error(error) from error
         self.answered = True
