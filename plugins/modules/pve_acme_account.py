@@ -14,7 +14,8 @@ description:
     who is told of problems, and deactivates the account at the authority.
 notes:
   - Proxmox VE reserves this to the login C(root@pam) itself. None of its API tokens can do it. Log in with
-    O(api_password), or use O(api_backend=local).
+    O(api_password), or use O(api_backend=local), which is refused O(eab_hmac_key) because that would be on the command
+    line of C(pvesh).
   - It is the node that talks to the authority, so the node needs a way to it.
 seealso:
   - module: onprem.cloud.pve_acme_plugin

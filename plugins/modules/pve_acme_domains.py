@@ -80,43 +80,21 @@ acme_domains:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
-    STR,
-    ArraySet,
-    Option,
-    PropertyString,
-    Text,
-    nearest,
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.acme import (
+    DEFAULT,
+    DOMAIN,
+    PLACES,
+    STANDALONE,
+    NodeAcme,
 )
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, ArraySet, Option, Text, nearest
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
 
-PLACES = tuple(f"acmedomain{index}" for index in range(6))
-LABEL = r"[a-z0-9][a-z0-9_-]*"
-ALIAS_LABEL = r"[a-z0-9_][a-z0-9_-]*"
-
-
-class Name(Text):
-    """A name in the DNS, which has no case."""
-
-    def parse(self, value: Any) -> str:
-        return super().parse(str(value).strip().lower())
-
-
-DOMAIN = PropertyString(
-    {
-        "domain": Name((), rf"{LABEL}(\.{LABEL})+", "a name with a domain such as pve1.example.com"),
-        "plugin": Text(),
-        "alias": Name((), rf"{ALIAS_LABEL}(\.{ALIAS_LABEL})+", "a name with a domain such as acme.example.com"),
-    },
-    defaults={"plugin": "standalone"},
-    bare="domain",
-    required=("domain",),
-)
 TABLE = Table(
     noun="ACME domains",
     path="/nodes/{node}/config",
     options={
-        "account": Option(STR, Text((), r"(?i)[a-z][a-z0-9_-]+", "the name of an account"), "default"),
+        "account": Option(STR, Text((), r"(?i)[a-z][a-z0-9_-]+", "the name of an account"), DEFAULT),
         "domains": Option({"type": "list", "elements": "raw"}, ArraySet(DOMAIN), []),
     },
     places={"node": {**STR, "required": True}},
@@ -135,26 +113,13 @@ class AcmeDomains(Resource):
 
     def fetch(self) -> dict[str, Any] | None:
         config = self.client.get(self.path) or {}
+        self.acme = NodeAcme(config)
         return {key: value for key, value in config.items() if key.startswith("acme") or key == "digest"}
-
-    @property
-    def common(self) -> dict[str, str]:
-        """The account, and the names that have nothing of their own."""
-        return dict(part.partition("=")[::2] for part in (self.raw or {}).get("acme", "").split(",") if part)
-
-    @property
-    def plain(self) -> list[str]:
-        return [name.lower() for name in self.common.get("domains", "").split(";") if name]
-
-    @property
-    def placed(self) -> dict[str, dict[str, Any]]:
-        """What each place holds."""
-        return {place: DOMAIN.parse((self.raw or {})[place]) for place in PLACES if place in (self.raw or {})}
 
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
         if option == "account":
-            return self.common.get("account", "default")
-        return self.table.options["domains"].kind.parse([*self.plain, *self.placed.values()])
+            return self.acme.account
+        return self.table.options["domains"].kind.parse([*self.acme.listed, *self.acme.placed.values()])
 
     def facts(self) -> dict[str, Any]:
         return {key: value for key, value in super().facts().items() if key != "digest"}
@@ -179,9 +144,9 @@ class AcmeDomains(Resource):
                 "names, leave some out"
             )
         if special:
-            known = [item["plugin"] for item in self.client.get("/cluster/acme/plugins")]
+            known = {STANDALONE, *(item["plugin"] for item in self.client.get("/cluster/acme/plugins") or [])}
             for item in special:
-                if item.get("plugin", "standalone") not in known:
+                if item.get("plugin", STANDALONE) not in known:
                     self.not_there(
                         f"there is no ACME plugin '{item['plugin']}' for '{item['domain']}'",
                         f", create it with onprem.cloud.pve_acme_plugin first; {nearest(item['plugin'], known)}",
@@ -199,10 +164,10 @@ class AcmeDomains(Resource):
     def layout(self) -> tuple[dict[str, dict[str, Any]], list[str]]:
         """What each place is to hold, and the names that are listed without one."""
         left = {item["domain"]: item for item in self.after("domains")}
-        listed = [name for name in self.plain if left.get(name) == {"domain": name}]
+        listed = [name for name in self.acme.listed if left.get(name) == {"domain": name}]
         for name in listed:
             del left[name]
-        held = {place: left.pop(item["domain"]) for place, item in self.placed.items() if item["domain"] in left}
+        held = {place: left.pop(item["domain"]) for place, item in self.acme.placed.items() if item["domain"] in left}
         for item in sorted(left.values(), key=len, reverse=True):
             place = next((place for place in PLACES if place not in held), None)
             if place is None and len(item) > 1:
@@ -217,18 +182,18 @@ class AcmeDomains(Resource):
 
     def update(self) -> Any:
         held, listed = self.layout()
-        before = self.placed
+        before = self.acme.placed
         sets = {place: DOMAIN.format(item) for place, item in held.items() if before.get(place) != item}
         gone = [place for place in before if place not in held]
         account = self.after("account")
         common = {
-            **({"account": account} if account != "default" else {}),
+            **({"account": account} if account != DEFAULT else {}),
             **({"domains": ";".join(listed)} if listed else {}),
         }
-        if (account, listed) != (self.current("account"), self.plain):
+        if (account, listed) != (self.acme.account, self.acme.listed):
             if common:
                 sets["acme"] = ",".join(f"{key}={value}" for key, value in common.items())
-            elif self.common:
+            elif self.acme.common:
                 gone.append("acme")
         digest = {"digest": self.raw["digest"]} if (self.raw or {}).get("digest") else {}
         return self.client.put(self.path, **sets, **({"delete": ",".join(gone)} if gone else {}), **digest)

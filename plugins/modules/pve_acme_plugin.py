@@ -17,6 +17,7 @@ notes:
   - Needs the privilege C(Sys.Modify) on C(/).
   - Proxmox VE shows the credentials to whoever has that privilege, so the module compares them. It shows them to
     nobody.
+  - O(api_backend=local) is refused O(data), which would be on the command line of C(pvesh).
 seealso:
   - module: onprem.cloud.pve_acme_account
   - module: onprem.cloud.pve_acme_domains

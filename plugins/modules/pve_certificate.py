@@ -14,6 +14,7 @@ description:
     takes the node back to the certificate that the authority of the cluster signed.
 notes:
   - Needs the privilege C(Sys.Modify) on C(/nodes/{node}). With O(source=acme), C(Sys.Audit) on C(/) as well.
+  - O(api_backend=local) is refused O(key), which would be on the command line of C(pvesh).
   - The connection of the module itself may run over the certificate that changes. Connections that break while
     C(pveproxy) restarts are made anew. If O(ca_path) does not trust the new certificate, the module checks by its
     fingerprint that the node presents it and warns, because the following tasks need another O(ca_path). What an ACME
@@ -121,6 +122,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.acme import NodeAcme
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, causes
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
@@ -238,8 +240,9 @@ class Certificate(Resource):
         self.source = self.params["source"]
         self.removal = self.state == "absent" or self.source == "self-signed"
         self.own = ""  # the fingerprint of the certificate that the cluster signed
+        # What would be ordered, and as whom.
         self.domains: list[str] = []
-        self.account = "default"
+        self.account = ""
         self.ordered = ""  # how the diff shows a certificate that is not known before it is there
         self.answer: dict[str, Any] = {}  # what PVE told of the certificate that it installed
 
@@ -252,16 +255,6 @@ class Certificate(Resource):
         found = {item.get("filename"): item for item in self.client.get(f"{self.path}/info") or []}
         self.own = found.get(CLUSTER, {}).get("fingerprint", "")
         return found.get(INSTALLED)
-
-    def read_domains(self) -> None:
-        """What the node would order a certificate for, and as whom."""
-        config = self.client.get(f"/nodes/{self.params['node']}/config") or {}
-        pairs = dict(part.partition("=")[::2] for part in str(config.get("acme") or "").split(","))
-        self.account = pairs.get("account", "default")
-        names = pairs.get("domains", "").split(";")
-        for key in sorted(key for key in config if re.fullmatch(r"acmedomain\d", key)):
-            names.append(config[key].split(",")[0].partition("=")[2] or config[key].split(",")[0])
-        self.domains = sorted(name.lower() for name in names if name)
 
     # ------------------------------------------------------------------------------------------------ planning
 
@@ -284,7 +277,8 @@ class Certificate(Resource):
         if self.source == "custom":
             super().compare()
             return
-        self.read_domains()
+        acme = NodeAcme(self.client.get(f"/nodes/{self.params['node']}/config") or {})
+        self.account, self.domains = acme.account, acme.names
         text = f"(ordered by ACME for {', '.join(self.domains)})"
         self.sets = {} if self.is_current() else {"certificates": text}
 

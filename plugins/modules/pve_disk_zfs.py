@@ -222,6 +222,8 @@ class Pool(OnDisks):
 
     def validate(self) -> None:
         super().validate()
+        if self.raw is None and re.match(r"mirror|raidz|draid|spare|log$", self.name):
+            self.problem("ZFS keeps 'log' and names that begin with mirror, raidz, draid or spare, choose another name")
         level, devices = self.sets.get("raidlevel"), self.sets.get("devices")
         if "draid_config" in self.sets and level and not level.startswith("draid"):
             self.problem(

@@ -9,7 +9,8 @@ import json
 
 import pytest
 
-from tests.contract.life import Life, limited, lives, nothing, whole_life
+from tests.contract import pvesh
+from tests.contract.life import Life, both, limited, lives, nothing, whole_life
 from tests.lab.node import DIRECTORY, PLUGINS, TERMS
 
 ACCOUNT, PLUGIN, DOMAINS = "pve_acme_account", "pve_acme_plugin", "pve_acme_domains"
@@ -95,6 +96,14 @@ def test_no_api_token_can_manage_accounts(run):
     message = run.fails(ACCOUNT, {**limits, "contact": "admin@example.com"})
     assert "root@pam itself" in message
     assert "api_backend 'local'" in message
+
+
+def test_the_local_backend_manages_accounts(run, tmp_path, monkeypatch):
+    calls = pvesh.stand_in(run.api, tmp_path, monkeypatch)
+    given = {"api_backend": "local", "api_host": None, "contact": "admin@example.com", "terms_agreed": True}
+    assert run(ACCOUNT, given)["changed"]
+    assert not run(ACCOUNT, given)["changed"]
+    assert "create /cluster/acme/account" in calls.read_text()
 
 
 def test_what_the_authority_says_is_in_the_failure(run, login):
@@ -287,6 +296,37 @@ def test_names_that_need_no_place_make_room_for_those_that_do(run, prepared):
     assert run(DOMAINS, {**NODE, "domains": wanted})["changed"]
     assert config(run)["acme"] == "domains=n6.example.com;n7.example.com;n5.example.com"
     nothing(run, DOMAIN_LIFE, {"domains": wanted})
+
+
+def test_an_alias_needs_a_place_and_no_plugin(run, prepared):
+    given = {"domains": [{"domain": "a.example.com", "alias": "acme.example.org"}]}
+    assert both(run, DOMAIN_LIFE, given)["changed"]
+    assert config(run)["acmedomain0"] == "a.example.com,alias=acme.example.org"
+    nothing(run, DOMAIN_LIFE, given)
+
+
+def test_a_name_that_somebody_else_adds_meanwhile_is_not_overwritten(run, prepared, monkeypatch):
+    pve = run.api.pve
+    read, readings = pve._node_config, []
+
+    def meddling(node):
+        now = read(node)
+        if not readings:
+            config(run)["acmedomain0"] = "domain=other.example.com"
+        readings.append(node)
+        return now
+
+    monkeypatch.setattr(pve, "_node_config", meddling)
+    assert run(DOMAINS, {**NODE, "account": "office"})["changed"]
+    assert config(run)["acmedomain0"] == "domain=other.example.com"
+    assert config(run)["acme"] == "account=office"
+    assert len(run.api.writes()) == 2
+
+
+def test_what_a_later_version_keeps_there_is_not_guessed_at(run, prepared):
+    config(run)["acmedomain0"] = "domain=a.example.com,wildcard=1"
+    message = run.fails(DOMAINS, {**NODE, "domains": ["a.example.com"]})
+    assert "acmedomain0 of the node is 'domain=a.example.com,wildcard=1', which cannot be read" in message
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from fakepve import PveError
 
+from tests.contract import pvesh
 from tests.contract.life import Life, both, limited, nothing
 from tests.lab.node import Authority, described
 
@@ -97,6 +98,16 @@ def test_pveproxy_is_restarted_unless_told_otherwise(run):
     run(MODULE, {**NODE, **OTHER})
     run(MODULE, {**NODE, "state": "absent"})
     assert run.api.pve.restarts == ["pve1", "pve1"]
+
+
+def test_the_local_backend_takes_no_key_and_does_the_rest(run, domains, tmp_path, monkeypatch):
+    calls = pvesh.stand_in(run.api, tmp_path, monkeypatch)
+    local = {**NODE, "api_backend": "local", "api_host": None}
+    assert "key would be on the command line of pvesh" in run.fails(MODULE, {**local, **GIVEN})
+    assert run(MODULE, {**local, "source": "acme"})["changed"]
+    assert not run(MODULE, {**local, "source": "acme"})["changed"]
+    assert run(MODULE, {**local, "state": "absent"})["changed"]
+    assert "PRIVATE KEY" not in calls.read_text()
 
 
 def test_what_another_hand_installed_is_replaced(run):

@@ -91,6 +91,20 @@ def test_a_storage_is_made_on_it_and_goes_with_it(run, life):
     assert name not in run.api.pve.storages
 
 
+@each
+def test_a_storage_of_that_name_is_in_nobodys_way_on_another_node(run, life):
+    run.api.pve.add_node("pve2")
+    name = life.ident["name"]
+    given = {**life.ident, **life.created, "add_storage": True}
+    kind = {DIRECTORY: "dir", LVM: "lvm", THIN: "lvmthin", ZFS: "zfspool"}[life.module]
+    run.api.pve.storages[name] = {"type": kind, "active": 1, "content": "images", "files": set()}
+    assert f"this node has a storage '{name}' already, choose another name" in run.fails(life.module, given)
+    assert run.api.writes() == []
+    run.api.pve.storages[name]["nodes"] = "pve2"
+    assert run(life.module, given)["changed"]
+    assert run.api.pve.storages[name]["nodes"] == "pve1,pve2"
+
+
 # ------------------------------------------------------------------------ never what holds anything
 
 USED = {
@@ -345,6 +359,10 @@ def test_a_pool_that_another_hand_changed_is_told_from_what_was_made(run):
         (
             {"devices": ["/dev/sdb", f"{LINK}/ata-EXAMPLE_SER0002"], "raidlevel": "mirror"},
             [f"'{LINK}/ata-EXAMPLE_SER0002' is /dev/sdb, which is given twice"],
+        ),
+        (
+            {"name": "mirrors", "devices": SEVEN[:2], "raidlevel": "mirror"},
+            ["begin with mirror", "choose another name"],
         ),
         ({"name": "t", "devices": SEVEN[:2], "raidlevel": "mirror"}, ["a name has two characters or more"]),
     ],

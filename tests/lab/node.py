@@ -773,7 +773,8 @@ class NodeDisks:
             self._free(node, path)
         if v.get("add_storage"):
             self.require(user, "/storage", "Datastore.Allocate")
-            if name in self.storages:
+            held = self.storages.get(name)
+            if held and node in (held.get("nodes") or node).split(","):
                 raise PveError(500, f"Storage ID '{name}' already exists on node {node}")
         if kind == "zfs":
             self._check_level(v, len(devices))
@@ -796,7 +797,11 @@ class NodeDisks:
             if v.get("add_storage"):
                 more = {"thinpool": name} if kind == "lvmthin" else {"is_mountpoint": 1} if kind == "directory" else {}
                 place = f"/mnt/pve/{name}" if kind == "directory" else name
-                await self._sc_create({**storage, named: place, **more, "storage": name, "nodes": node}, user)
+                if name in self.storages:
+                    nodes = {node, *self.storages[name]["nodes"].split(",")}
+                    self.storages[name]["nodes"] = ",".join(sorted(nodes))
+                else:
+                    await self._sc_create({**storage, named: place, **more, "storage": name, "nodes": node}, user)
 
         return await self.task(node, f"{task}create", name, user, body)
 

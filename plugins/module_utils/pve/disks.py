@@ -217,6 +217,8 @@ class OnDisks(Resource):
         """No disk that holds anything is ever taken."""
         if self.raw is not None or self.disks is None or self.problems:
             return
+        if self.params["add_storage"]:
+            self.check_storage()
         given = self.wanted[self.devices]
         for device in given if isinstance(given, list) else [given]:
             held = self.disks.on_it(device)
@@ -225,6 +227,16 @@ class OnDisks(Resource):
                     f"{self.devices}: {self.disks.called(device)} is in use, it holds {held}: take another disk, "
                     f"{self.disks.choice}, or wipe this one yourself if nothing on it is needed, in the web interface "
                     "under Disks"
+                )
+
+    def check_storage(self) -> None:
+        """Whether the name is free for a storage on this node."""
+        for storage in self.client.get("/storage") or []:
+            nodes = storage.get("nodes")
+            if storage.get("storage") == self.name and (not nodes or self.node in nodes.split(",")):
+                self.problem(
+                    f"add_storage: this node has a storage '{self.name}' already, choose another name or leave "
+                    "add_storage out"
                 )
 
     # ------------------------------------------------------------------------------------------------- writing
