@@ -18,7 +18,7 @@ from .conftest import FOLDER, ROOT, Lab, Run, until
 TIMES: dict[str, float] = {}
 GUESTS = {
     "database-primary", "database-replica", "redis", "frontend", "backend", "network-services", "monitoring",
-    "nextcloud-bowbo", "nextcloud-maro", "frappe-bowbo", "snipe-it", "passbolt",
+    "nextcloud-bowbo", "nextcloud-maro", "frappe-bowbo", "snipe-it", "passbolt", "windows-render",
 }  # fmt: skip
 TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
 
