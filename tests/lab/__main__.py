@@ -188,8 +188,8 @@ def up(arguments: argparse.Namespace) -> int:
     if code == 0:
         print(f"\n{report.read_text().strip()}\n")
         print(
-            f"Stand-ins: the Proxmox VE API (https://{network[1]}:8006), in which virtual machines are kept and none runs, "
-            f"and the mail relay (its mails: {FOLDER}/mail)."
+            f"Stand-ins: the Proxmox VE API (https://{network[1]}:8006), where virtual machines are known and none "
+            f"runs, and the mail relay (its mails: {FOLDER}/mail)."
         )
         print(f"Log in: ssh -i {key} -o UserKnownHostsFile={FOLDER}/known_hosts root@{network[10]}")
     return code
