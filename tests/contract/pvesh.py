@@ -10,31 +10,28 @@ from typing import Any
 
 from tests.contract.serving import Api
 
-PROGRAM = """#!{python} -S
-import json, ssl, sys, urllib.error, urllib.parse, urllib.request
+PROGRAM = """#!{python} -IS
+import http.client, json, ssl, sys, urllib.parse
 
 with open({calls!r}, "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
-
-
-def ask(method, path, data, headers):
-    query = "?" + urllib.parse.urlencode(data) if data and method in ("GET", "DELETE") else ""
-    body = urllib.parse.urlencode(data).encode() if data and not query else None
-    request = urllib.request.Request({url!r} + path + query, body, headers, method=method)
-    with urllib.request.urlopen(request, context=ssl.create_default_context(cafile={ca_path!r})) as answer:
-        return json.load(answer)["data"]
-
-
 command, path, *rest = sys.argv[1:]
 pairs = [(rest[at].lstrip("-"), rest[at + 1]) for at in range(0, len(rest), 2)]
-data = [(name, value) for name, value in pairs if name != "output-format"]
+data = urllib.parse.urlencode([(name, value) for name, value in pairs if name != "output-format"])
 method = {{"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE"}}[command]
-login = ask("POST", "/access/ticket", {{"username": "root@pam", "password": {password!r}}}, {{}})
-headers = {{"Cookie": "PVEAuthCookie=" + login["ticket"], "CSRFPreventionToken": login["CSRFPreventionToken"]}}
-try:
-    print(json.dumps(ask(method, path, data, headers)))
-except urllib.error.HTTPError as error:
-    sys.exit("%d %s" % (error.code, (json.load(error).get("message") or error.reason).strip()))
+body = data if method in ("POST", "PUT") else None
+query = "?" + data if data and body is None else ""
+headers = {{"Cookie": "PVEAuthCookie={ticket}", "CSRFPreventionToken": "{csrf}"}}
+if body:
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+context = ssl.create_default_context(cafile={ca_path!r})
+connection = http.client.HTTPSConnection({host!r}, {port}, context=context)
+connection.request(method, "/api2/json" + path + query, body, headers)
+answer = connection.getresponse()
+content = json.load(answer)
+if answer.status >= 400:
+    sys.exit("%d %s" % (answer.status, (content.get("message") or answer.reason).strip()))
+print(json.dumps(content["data"]))
 """
 
 
@@ -42,13 +39,16 @@ def stand_in(api: Api, directory: Path, monkeypatch: Any) -> Path:
     """Put the program in front of PATH; returns the file that keeps its command lines."""
     program, calls = directory / "pvesh", directory / "calls"
     calls.touch()
+    ticket, csrf = api.pve.issue_ticket("root@pam")
     program.write_text(
         PROGRAM.format(
             python=sys.executable,
             calls=str(calls),
-            url=f"{api.pve.url}/api2/json",
+            host=api.pve.host,
+            port=api.pve.port,
             ca_path=api.ca_path,
-            password=api.pve.password,
+            ticket=ticket,
+            csrf=csrf,
         )
     )
     program.chmod(0o755)
