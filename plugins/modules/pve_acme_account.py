@@ -113,7 +113,7 @@ TABLE = Table(
     noun="ACME account",
     path="/cluster/acme/account",
     id="name",
-    missing=r"ACME account config file '.*' does not exist",
+    detail=True,
     required=("contact",),
     options={
         "contact": Option(LIST, Contacts()),
@@ -137,16 +137,25 @@ class AcmeAccount(Resource):
         try:
             found = super().fetch()
         except PveError as error:
-            if error.status != 403:
-                raise
-            raise PveError(
-                f"{self}: PVE lets nobody but root@pam itself see and change ACME accounts, and no API token: log in "
-                "as root@pam with api_password, or use api_backend 'local' as root on the node."
-            ) from error
+            raise (self.reserved if error.status == 403 else error) from error
         if found is None:
             return None
         held = found.pop("account", None) or {}
-        return {"name": self.name, **{key: held.get(key) for key in ("contact", "status")}, **found}
+        return {**found, **{key: held.get(key) for key in ("contact", "status")}}
+
+    @property
+    def reserved(self) -> PveError:
+        return PveError(
+            f"{self}: PVE lets nobody but root@pam itself see and change ACME accounts, and no API token: log in as "
+            "root@pam with api_password, or use api_backend 'local' as root on the node."
+        )
+
+    def plan(self) -> str:
+        action = super().plan()
+        is_root = self.params["api_user"] == "root@pam" and self.params["api_password"]
+        if action and not (self.client.local or is_root):
+            raise self.reserved
+        return action
 
     def validate(self) -> None:
         given = [name for name in ("eab_kid", "eab_hmac_key") if self.params[name]]

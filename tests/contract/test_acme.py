@@ -90,12 +90,15 @@ def test_an_authority_that_wants_to_know_its_customers(run, login):
     assert not run(ACCOUNT, {**given, "eab_kid": "us", "eab_hmac_key": TOKEN})["changed"]
 
 
-def test_no_api_token_can_manage_accounts(run):
-    run.api.pve.acl = {}
-    limits = limited(run, Life(ACCOUNT, {}, {}, {}), Sys_Modify="/", Sys_Audit="/").ident
-    message = run.fails(ACCOUNT, {**limits, "contact": "admin@example.com"})
+@pytest.mark.parametrize("name", ["default", "new"])
+def test_no_api_token_can_manage_accounts(run, name):
+    run.api.pve.acme_accounts["default"] = {}
+    limits = limited(run, Life(ACCOUNT, {"name": name}, {}, {}), Sys_Modify="/", Sys_Audit="/").ident
+    message = run.fails(ACCOUNT, {**limits, "contact": "admin@example.com", "terms_agreed": True})
+    assert f"'{name}'" in message
     assert "root@pam itself" in message
     assert "api_backend 'local'" in message
+    assert run.api.writes() == []
 
 
 def test_the_local_backend_manages_accounts(run, tmp_path, monkeypatch):
