@@ -85,3 +85,12 @@ traps: setup ## What users of the peer's modules suffer from, tried with both: d
 .PHONY: docs
 docs: setup ## Fill the tables of the roles' READMEs from their argument specs
 	@python tests/generate.py
+
+SITE := .cache/docs
+
+.PHONY: docs-site
+docs-site: setup ## HTML of all modules, plugins and roles: .cache/docs/html/index.html
+	@mkdir -p $(SITE)/rst && chmod go-w $(SITE)/rst
+	@antsibull-docs --config-file docs/antsibull-docs.cfg collection --use-current --fail-on-error --cleanup everything \
+	  --squash-hierarchy --dest-dir $(SITE)/rst onprem.cloud
+	@sphinx-build -q -W --keep-going -c docs $(SITE)/rst $(SITE)/html
