@@ -176,11 +176,19 @@ class Client:
         if self.local:
             return self.backend.get_serializer().loads(response) if response.content.strip() else None
         try:
-            return json.loads(response.content)["data"]
-        except (ValueError, KeyError, TypeError):
+            answer = json.loads(response.content)
+            data = answer.pop("data")
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise PveError(
                 f"{self.where} answered something that is not the Proxmox VE API: check api_host and api_port."
             ) from None
+        self.threads.attributes = answer
+        return data
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the last answer to this thread says besides its data; pvesh keeps that to itself."""
+        return getattr(self.threads, "attributes", {})
 
     def _transport_error(self, error: Exception) -> PveError:
         """The sentence for a request that got no answer."""
