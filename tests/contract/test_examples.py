@@ -226,6 +226,11 @@ def before_pve_lxc(stage: Stage) -> None:
     pvesh.stand_in(stage.api, stage.tmp_path, stage.monkeypatch)
 
 
+def before_pve_network(stage: Stage) -> None:
+    for number in (2, 3, 4):
+        stage.api.pve.add_interface("pve1", f"eno{number}")
+
+
 def before_pve_qemu(stage: Stage) -> None:
     stage.api.pve.storages["local"]["content"] = "backup,import,iso,vztmpl"
     stage.api.pve.store_file("local", "debian-13-genericcloud-amd64.qcow2", 3 * GIB, "import")

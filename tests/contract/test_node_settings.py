@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
-import yaml
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, Unreachable
 
 from tests.contract.life import Life, both, limited, lives, nothing, whole_life
@@ -100,16 +97,6 @@ def test_a_write_whose_answer_is_lost_happens_once(run, monkeypatch, life):
     assert run(life.module, {**NODE, **life.created})["changed"]
     assert len(times) == 1
     nothing(run, life, life.created)
-
-
-@lives(*ALL)
-def test_the_examples_run_as_they_stand(run, life):
-    module = importlib.import_module(f"ansible_collections.onprem.cloud.plugins.modules.{life.module}")
-    for task in yaml.safe_load(module.EXAMPLES):
-        given = task[f"onprem.cloud.{life.module}"].items()
-        options = {key: value for key, value in given if not key.startswith("api_")}
-        assert run(life.module, options)["changed"]
-        nothing(run, life, options)
 
 
 # ---------------------------------------------------------------------------------------- name servers

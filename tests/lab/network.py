@@ -1,17 +1,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""State of what a node has of its own: name servers, time zone, hosts file, options and interfaces."""
+"""State of what a node has of its own: name servers, time zone, hosts file and interfaces."""
 
 from __future__ import annotations
 
 import datetime
+import difflib
 import hashlib
 import ipaddress
+import json
 import re
 import zoneinfo
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from fakepve import PveError
 
 from tests.lab.records import CHANGED, Values
@@ -28,7 +32,7 @@ def refuse(**fields: str) -> PveError:
 
 
 class Settings:
-    """Mixin of FakePve: name servers, time zone, hosts file and options of each node."""
+    """Mixin of FakePve: name servers, time zone and hosts file of each node."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,7 +40,7 @@ class Settings:
 
     def settings(self, node: str) -> Values:
         """What a node has in its files; a test may edit it as another administrator would."""
-        fresh = {"dns": {"dns1": "10.255.255.53"}, "timezone": "Etc/UTC", "hosts": HOSTS, "config": {}}
+        fresh = {"dns": {"dns1": "10.255.255.53"}, "timezone": "Etc/UTC", "hosts": HOSTS}
         return self.node_settings.setdefault(node, fresh)
 
     def _routes_node_settings(self) -> list[tuple[str, str, Callable[..., Any]]]:
@@ -47,8 +51,6 @@ class Settings:
             ("PUT", "time"): self._time_update,
             ("GET", "hosts"): self._hosts_read,
             ("POST", "hosts"): self._hosts_write,
-            ("GET", "config"): self._config_read,
-            ("PUT", "config"): self._config_update,
         }
 
         def route(handler: Callable[[Values, Values], Any]) -> Callable[..., Any]:
@@ -108,27 +110,339 @@ class Settings:
                     raise refuse(data=f"Invalid Hostname '{name}'")
         settings["hosts"] = values["data"]
 
-    @staticmethod
-    def _config_digest(settings: Values) -> str | None:
-        """An empty file has none."""
-        return sha1(str(sorted(settings["config"].items()))) if settings["config"] else None
+    def _node_config(self, node: str) -> Values:
+        """The notes are comment lines at the top of the file."""
+        config = super()._node_config(node)
+        notes = config.get("description", "").rstrip("\n")
+        return {**config, "description": f"{notes}\n"} if notes else config
 
-    def _config_read(self, settings: Values, values: Values) -> Values:
-        shown = {key: str(value) for key, value in settings["config"].items()}
-        if shown.get("description"):
-            # Comment lines at the top of the file.
-            shown["description"] = shown["description"].rstrip("\n") + "\n"
-        return {**shown, **({"digest": self._config_digest(settings)} if shown else {})}
 
-    def _config_update(self, settings: Values, values: Values) -> None:
-        now = self._config_digest(settings)
-        if values.get("digest") and now and values["digest"] != now:
-            raise PveError(500, CHANGED)
-        given = {key: value for key, value in values.items() if key not in ("node", "digest", "delete")}
-        kept = {**settings["config"], **given}
-        gone = re.split(r"[\s,;]+", str(values.get("delete") or ""))
-        settings["config"] = {key: value for key, value in kept.items() if key not in gone and value != ""}
+# ---------------------------------------------------------------------------------------------- interfaces
+
+INTERFACES = "/nodes/{node}/network"
+INTERFACE = f"{INTERFACES}/{{iface}}"
+PORTS = ("bridge_ports", "ovs_ports", "slaves", "ovs_bonds")
+OVS = ("OVSPort", "OVSIntPort", "OVSBond")
+METHODS = {"method": "address", "method6": "address6"}
+NAMES = {"gateway": "Default gateway", "gateway6": "Default ipv6 gateway"}
+CARD = {"type": "eth", "method": "manual", "method6": "manual", "families": ["inet"]}
+
+
+def words(text: Any) -> list[str]:
+    return [word for word in re.split(r"[\s,;]+", str(text or "")) if word]
+
+
+def ports_of(item: Values) -> list[str]:
+    return [port for key in PORTS for port in words(item.get(key))]
+
+
+def addressed(values: Values) -> Values:
+    """A CIDR as address and netmask."""
+    values = dict(values)
+    for family in ("", "6"):
+        cidr = values.pop(f"cidr{family}", None)
+        if cidr:
+            values[f"address{family}"], _slash, values[f"netmask{family}"] = cidr.partition("/")
+    return values
+
+
+def with_methods(values: Values) -> Values:
+    """An update that does not say an address makes the interface one without: what it had stays behind in the file."""
+    families = [name for name, key in (("inet", "address"), ("inet6", "address6")) if values.get(key)]
+    methods = {key: "static" if values.get(address) else "manual" for key, address in METHODS.items()}
+    return {**values, **methods, "families": families or ["inet"]}
+
+
+def check_mtu(config: dict[str, Values], parent: str, child: str) -> None:
+    lower, own = config.get(parent, {}), int(config.get(child, {}).get("mtu") or 0)
+    limit = int(lower.get("mtu") or (own if lower.get("type") == "bond" else 1500) or 1500)
+    if own > limit:
+        raise PveError(500, f"interface '{parent}' - mtu {limit} is lower than '{child}' - mtu {own}")
+
+
+def check_ports(config: dict[str, Values], name: str, item: Values) -> None:
+    """What is checked of the ports and slaves of an interface at every write."""
+    for port in words(item.get("ovs_ports")):
+        if port not in config:
+            raise PveError(500, f"OVS bridge '{name}' - unable to find port '{port}'")
+        if config[port]["type"] not in ("eth", *OVS):
+            raise PveError(500, f"interface '{port}' is not defined as OVS port/bond")
+        check_mtu(config, name, port)
+    for key, kinds, noun in (("slaves", ("eth", "bond"), "bond"), ("ovs_bonds", ("eth",), "OVS bond")):
+        for port in words(item.get(key)):
+            kind = config.get(port, {}).get("type", "")
+            if kind not in kinds:
+                raise PveError(
+                    500,
+                    f"{noun} '{name}' - wrong interface type on slave '{port}' ('{kind}' != '{' or '.join(kinds)}')",
+                )
+            check_mtu(config, name, port)
+            config[port]["autostart"] = 1
+    if item.get("bond-primary") and item["bond-primary"] not in words(item.get("slaves")):
+        raise PveError(500, f"bond '{name}' - bond-primary interface is not a slave")
+    for port in words(item.get("bridge_ports")):
+        below = config.get(port, {} if re.search(r"\.\d+$", port) else None)
+        if below is None:
+            raise PveError(500, f"bridge '{name}' - unable to find bridge port '{port}'")
+        if "static" in (below.get("method"), below.get("method6")):
+            raise PveError(500, f"iface {port} - ip address can't be set on interface if bridged in {name}")
+        check_mtu(config, port if below else port.rpartition(".")[0], name)
+
+
+def check_vlan(config: dict[str, Values], name: str, item: Values) -> None:
+    below = re.fullmatch(r"(\S+)\.(\d+)", name)
+    custom = re.fullmatch(r"vlan(\d+)", name)
+    if below:
+        item["vlan-raw-device"], item["vlan-id"] = below.groups()
+    if not item.get("vlan-raw-device"):
+        raise PveError(500, "missing vlan-raw-device option")
+    if custom:
+        item["vlan-id"] = custom[1]
+    if not item.get("vlan-id"):
+        raise PveError(500, "missing vlan-id option")
+    parent = item["vlan-raw-device"]
+    if parent not in config:
+        raise PveError(500, f"vlan '{name}' - unable to find parent '{parent}'")
+    kind = config[parent]["type"]
+    if kind not in ("eth", "bridge", "bond", "vlan"):
+        raise PveError(
+            500, f"vlan '{name}' - wrong interface type on parent '{parent}' ('{kind}' != 'eth|bond|bridge|vlan' )"
+        )
+    check_mtu(config, parent, name)
+
+
+def written(config: dict[str, Values]) -> dict[str, Values]:
+    """What is in the file after a write, if it is not refused."""
+    config = {name: dict(item) for name, item in config.items()}
+    users: dict[str, str] = {}
+    for name, item in config.items():
+        for port in ports_of(item):
+            if users.setdefault(port, name) != name:
+                raise PveError(500, f"port '{port}' is already used on interface '{users[port]}'")
+    for name, item in list(config.items()):
+        if item["type"] in OVS and name not in users:
+            config[name] = dict(CARD)
+        elif config.get(users.get(name, ""), {}).get("type") == "OVSBridge":
+            kind = "OVSPort" if item["type"] == "eth" else item["type"]
+            item.update({"type": kind, "ovs_bridge": users[name], "autostart": 1})
+    for name, item in config.items():
+        check_ports(config, name, item)
+        if item["type"] == "vlan":
+            check_vlan(config, name, item)
+    return {name: filed(item) for name, item in config.items()}
+
+
+def filed(item: Values) -> Values:
+    """One interface as the file holds it."""
+    item = {key: value for key, value in item.items() if value not in ("", None) and (key, value) != ("autostart", 0)}
+    if item["type"] == "bridge":
+        item["bridge_ports"] = " ".join(sorted(set(words(item.get("bridge_ports")))))
+        item.update({"bridge_stp": "off", "bridge_fd": "0"})
+        if "bridge_vlan_aware" in item:
+            # That it is said is enough; what it says is not looked at.
+            vids = " ".join(words(item.get("bridge_vids"))) or "2-4094"
+            item.update({"bridge_vlan_aware": 1, "bridge_vids": vids})
+        else:
+            item.pop("bridge_vids", None)
+    if item["type"] == "bond":
+        item["slaves"] = " ".join(sorted(set(words(item.get("slaves")))))
+        mode = item.setdefault("bond_mode", "balance-rr")
+        item["bond_miimon"] = "100"
+        if mode not in ("balance-xor", "802.3ad"):
+            item.pop("bond_xmit_hash_policy", None)
+        if mode != "active-backup":
+            item.pop("bond-primary", None)
+    if item["type"] == "OVSBond":
+        item.setdefault("bond_mode", "active-backup")
+    for key in ("mtu", "vlan-id", "netmask", "netmask6"):
+        if key in item:
+            item[key] = str(item[key])
+    if item.get("comments"):
+        item["comments"] = item["comments"].rstrip("\n") + "\n"
+    return item
+
+
+def text_of(config: dict[str, Values]) -> list[str]:
+    """The file, by lines."""
+    lines = []
+    for name, item in sorted(config.items()):
+        lines += [f"auto {name}"] if item.get("autostart") else []
+        for family, suffix in (("inet", ""), ("inet6", "6")):
+            if family in item.get("families", ()):
+                lines.append(f"iface {name} {family} {item['method' + suffix]}")
+                if item.get(f"address{suffix}"):
+                    lines.append(f"\taddress {item[f'address{suffix}']}/{item[f'netmask{suffix}']}")
+                if item.get(f"gateway{suffix}"):
+                    lines.append(f"\tgateway {item[f'gateway{suffix}']}")
+        skipped = ("type", "families", "autostart", "comments", *METHODS)
+        skipped += tuple(f"{key}{suffix}" for key in ("address", "netmask", "gateway") for suffix in ("", "6"))
+        lines += [f"\t{key} {value or 'none'}" for key, value in sorted(item.items()) if key not in skipped]
+        lines += [f"#{line}" for line in str(item.get("comments") or "").splitlines()]
+        lines.append("")
+    return lines
 
 
 class Network(Settings):
-    """Mixin of FakePve."""
+    """Mixin of FakePve: the interfaces of each node, changed in a file of their own until they are applied."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # By node, what is in force and what is staged.
+        self.interfaces: dict[str, dict[str, Values]] = {}
+        self.staged_interfaces: dict[str, dict[str, Values]] = {}
+        # Called with the node when new interfaces have come into force.
+        self.after_reload: Callable[[str], None] = lambda node: None
+        # Where the files are, for what runs on a node itself.
+        self.interfaces_file: Path | None = None
+
+    def add_interface(self, node: str, name: str, **values: Any) -> None:
+        """An interface that is in force, with options as the API takes them."""
+        given = with_methods(addressed({"type": "eth", **values}))
+        self.interfaces[node] = written({**self._in_force(node), name: given})
+
+    def _in_force(self, node: str) -> dict[str, Values]:
+        bridge = {**CARD, "type": "bridge", "autostart": 1}
+        fresh = {name: filed(with_methods(addressed({**bridge, **more}))) for name, more in self.bridges.items()}
+        return self.interfaces.get(node, fresh)
+
+    def _config(self, node: str) -> dict[str, Values]:
+        return {name: dict(item) for name, item in self.staged_interfaces.get(node, self._in_force(node)).items()}
+
+    def _interface_shown(self, node: str, name: str) -> Values:
+        item = dict(self._config(node)[name])
+        for family in ("", "6"):
+            if item.get(f"address{family}"):
+                item[f"cidr{family}"] = f"{item[f'address{family}']}/{item[f'netmask{family}']}"
+        if item["type"] == "eth":
+            item["exists"] = 1
+        if item["type"] == "vlan":
+            item["exists"] = None
+        priority = {"priority": [*self._config(node)].index(name) + 3}
+        return {**item, **priority, **({"active": 1} if name in self._in_force(node) else {})}
+
+    async def _node_network(self, v: Values, user: str) -> list[Values]:
+        node = v["node"]
+        if node not in self.interfaces and node not in self.staged_interfaces:
+            return await super()._node_network(v, user)
+        wanted = v.get("type")
+        kinds = ("bridge", "OVSBridge") if wanted in ("any_bridge", "any_local_bridge") else (wanted,)
+        shown = [{"iface": name, **self._interface_shown(node, name)} for name in self._config(node)]
+        return [item for item in shown if wanted in (None, "include_sdn") or item["type"] in kinds]
+
+    def _stateful_handler(self, template: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        serve = super()._stateful_handler(template, handler)
+        if template != INTERFACES:
+            return serve
+
+        async def with_changes(request: web.Request) -> web.Response:
+            """What is staged is told beside the data."""
+            response = await serve(request)
+            changes = self.staged_diff(request.match_info["node"])
+            if request.method != "GET" or not changes:
+                return response
+            return web.json_response({**json.loads(response.text), "changes": changes})
+
+        return with_changes
+
+    def staged_diff(self, node: str) -> str:
+        if node not in self.staged_interfaces:
+            return ""
+        name = "/etc/network/interfaces"
+        texts = text_of(self._in_force(node)), text_of(self.staged_interfaces[node])
+        return "".join(f"{line}\n" for line in difflib.unified_diff(*texts, name, f"{name}.new", lineterm=""))
+
+    def _routes_interfaces(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        return [
+            ("POST", INTERFACES, self._interface_create),
+            ("PUT", INTERFACES, self._interfaces_apply),
+            ("DELETE", INTERFACES, self._interfaces_revert),
+            ("GET", INTERFACE, self._interface_read),
+            ("PUT", INTERFACE, self._interface_update),
+            ("DELETE", INTERFACE, self._interface_delete),
+        ]
+
+    def _interface(self, v: Values) -> tuple[str, str, dict[str, Values]]:
+        node, name = v.pop("node"), v.pop("iface")
+        config = self._config(node)
+        if name not in config:
+            raise refuse(iface="interface does not exist")
+        return node, name, config
+
+    @staticmethod
+    def _check_interface(config: dict[str, Values], name: str, values: Values) -> None:
+        for key, noun in NAMES.items():
+            for other in config if values.get(key) else ():
+                if other != name and config[other].get(key):
+                    raise refuse(**{key: f"{noun} already exists on interface '{other}'."})
+        key = next((key for key in PORTS if values.get(key)), "")
+        for other, item in config.items():
+            for port in ports_of(values):
+                if other != name and port in ports_of(item):
+                    raise refuse(**{key: f"{port} is already used on interface '{other}'."})
+
+    async def _interface_read(self, v: Values, user: str) -> Values:
+        node, name, _config = self._interface(dict(v))
+        return self._interface_shown(node, name)
+
+    async def _interface_create(self, v: Values, user: str) -> None:
+        values = dict(v)
+        node, name = values.pop("node"), values.pop("iface")
+        config = self._config(node)
+        if name in config:
+            raise refuse(iface="interface already exists")
+        self._check_interface(config, name, values)
+        if values["type"] in ("OVSIntPort", "OVSBond"):
+            bridge = config.get(values.get("ovs_bridge", ""))
+            if bridge is None:
+                raise refuse(ovs_bridge=f"bridge '{values.get('ovs_bridge')}' does not exist")
+            bridge["ovs_ports"] = " ".join([*words(bridge.get("ovs_ports")), name])
+        config[name] = with_methods(addressed(values))
+        self._stage(node, config)
+
+    async def _interface_update(self, v: Values, user: str) -> None:
+        values = dict(v)
+        node, name, config = self._interface(values)
+        gone = words(values.pop("delete", None))
+        gone += [f"{part}{key[4:]}" for key in gone if key in ("cidr", "cidr6") for part in ("address", "netmask")]
+        self._check_interface(config, name, values)
+        kept = {key: value for key, value in config[name].items() if key not in gone}
+        config[name] = {**kept, **with_methods(addressed(values))}
+        self._stage(node, config)
+
+    async def _interface_delete(self, v: Values, user: str) -> None:
+        node, name, config = self._interface(dict(v))
+        item = config.pop(name)
+        bridge = config.get(item.get("ovs_bridge", ""))
+        if bridge:
+            bridge["ovs_ports"] = " ".join(port for port in words(bridge.get("ovs_ports")) if port != name)
+        if item["type"] == "eth":
+            config[name] = dict(CARD)
+        self._stage(node, config)
+
+    def _stage(self, node: str, config: dict[str, Values]) -> None:
+        self.staged_interfaces[node] = written(config)
+        if self.interfaces_file:
+            self._new_file.write_text("\n".join(text_of(self.staged_interfaces[node])))
+
+    @property
+    def _new_file(self) -> Path:
+        return Path(f"{self.interfaces_file}.new")
+
+    async def _interfaces_revert(self, v: Values, user: str) -> None:
+        self.staged_interfaces.pop(v["node"], None)
+        if self.interfaces_file:
+            self._new_file.unlink(missing_ok=True)
+
+    async def _interfaces_apply(self, v: Values, user: str) -> str:
+        node = v["node"]
+        if node in self.staged_interfaces:
+            config = self.interfaces[node] = self.staged_interfaces.pop(node)
+            if self.interfaces_file:
+                self._new_file.replace(self.interfaces_file)
+            self.bridges = {name: {} for name, item in config.items() if item["type"] in ("bridge", "OVSBridge")}
+        self.after_reload(node)
+
+        async def body() -> None:
+            return None
+
+        return await self.task(node, "srvreload", "networking", user, body)

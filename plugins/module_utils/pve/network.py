@@ -4,9 +4,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import difflib
+import ipaddress
+import os
+import re
+import shutil
+import socket
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, NamedTuple
 
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Note, Text, nearest
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import EMPTY, Resource, Table
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
+    LOCK_PAUSE,
+    LOCKED,
+    LOST_TRIES,
+    TaskFailed,
+)
 
 # What Proxmox VE takes as the name of an interface.
 IFACE = r"(?i)[a-z][a-z0-9_]{1,20}([:.]\d+)?"
@@ -18,3 +37,904 @@ class OfNode(Resource):
 
     def __str__(self) -> str:
         return f"{super().__str__()} of node '{self.params['node']}'"
+
+
+# -------------------------------------------------------------------------------------------------------- values
+
+# Where an address comes from that no option says.
+ELSEWHERE = ("dhcp", "auto")
+# Linux has no longer ones.
+LONGEST_NAME = 15
+
+
+class HostAddress(Text):
+    """The address of a host with its prefix length."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.version = version
+
+    def parse(self, value: Any) -> str:
+        text = str(value).strip()
+        if text in ELSEWHERE:
+            raise Invalid(f"Proxmox VE cannot set '{text}' by its API, write an address or set it on the node")
+        try:
+            interface = ipaddress.ip_interface(text)
+            if "/" not in text or interface.version != self.version:
+                raise ValueError(text)
+        except ValueError:
+            example = "192.0.2.10/24" if self.version == 4 else "2001:db8::10/64"
+            raise Invalid(f"'{value}' is not an address with its prefix length such as {example}") from None
+        address, network = interface.ip, interface.network
+        few = network.num_addresses <= 2
+        if not few and (address == network.network_address or (self.version == 4 and address == network[-1])):
+            raise Invalid(f"'{text}' is the address of the network or its broadcast, write the address of a host in it")
+        if address.is_multicast or address.is_unspecified or address.is_loopback:
+            raise Invalid(f"'{text}' is not the address of a host")
+        return str(interface)
+
+
+class Gateway(Text):
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self.version = version
+
+    def parse(self, value: Any) -> str:
+        try:
+            address = ipaddress.ip_address(str(value).strip())
+            if address.version != self.version:
+                raise ValueError(value)
+        except ValueError:
+            raise Invalid(f"'{value}' is not an IPv{self.version} address") from None
+        return str(address)
+
+
+class Vlans:
+    """Numbers of VLANs and ranges of them, in any order."""
+
+    def parse(self, value: Any) -> list[str]:
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        tags: set[int] = set()
+        for word in (word for part in parts for word in re.split(r"[;,\s]+", str(part).strip()) if word):
+            match = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+            if not match or not 2 <= first <= last <= 4094:
+                raise Invalid(f"'{word}' is not a VLAN or a range of VLANs from 2 to 4094, such as 10 or 100-200")
+            tags.update(range(first, last + 1))
+        starts = [tag for tag in sorted(tags) if tag - 1 not in tags]
+        ends = [tag for tag in sorted(tags) if tag + 1 not in tags]
+        return [str(first) if first == last else f"{first}-{last}" for first, last in zip(starts, ends)]
+
+    def format(self, value: list[str]) -> str:
+        return " ".join(value)
+
+
+class Comments(Note):
+    """Comment lines; what is blank at their ends is lost."""
+
+    def parse(self, value: Any) -> str:
+        return "\n".join(line.rstrip() for line in str(value).split("\n")).rstrip("\n")
+
+
+# ---------------------------------------------------------------------------------------------------- interfaces
+
+# The interfaces of a node by name, each with its options as far as they are not the default.
+Config = Dict[str, Dict[str, Any]]
+PORTS = ("bridge_ports", "slaves", "ovs_ports", "ovs_bonds")
+BRIDGES = ("bridge", "OVSBridge")
+# What hangs on a bridge of Open vSwitch, and is started by it.
+MEMBERS = ("OVSPort", "OVSBond", "OVSIntPort")
+DEFAULT_MTU = 1500
+BOND_MODES = {
+    "bond": ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"),
+    "OVSBond": ("active-backup", "balance-slb", "lacp-balance-slb", "lacp-balance-tcp"),
+}
+# The modes of a bond that spread packets by a hash.
+HASHED = ("balance-xor", "802.3ad")
+
+
+def host(cidr: str | None) -> Any:
+    """The address of ``cidr`` or ``cidr6``, if there is one."""
+    with suppress(ValueError):
+        return ipaddress.ip_interface(cidr).ip if cidr else None
+    return None
+
+
+def known(name: str, names: Iterable[str]) -> str:
+    """The remedy for an interface that is not there."""
+    return nearest(name, names).replace("valid keys are", "the node has")
+
+
+def implied(name: str, kind: str | None) -> dict[str, Any]:
+    """What the name of a VLAN says."""
+    below, custom = re.fullmatch(r"(.+)\.(\d+)", name), re.fullmatch(r"vlan(\d+)", name)
+    if kind != "vlan":
+        return {}
+    if below:
+        return {"vlan_raw_device": below[1], "vlan_id": int(below[2])}
+    return {"vlan_id": int(custom[1])} if custom else {}
+
+
+def ports(item: dict[str, Any]) -> list[str]:
+    return [port for key in PORTS for port in item.get(key, ())]
+
+
+def found(config: Config, name: str) -> dict[str, Any] | None:
+    """An interface; a VLAN that is a port of a bridge needs no entry of its own."""
+    raw = implied(name, "vlan").get("vlan_raw_device")
+    return config.get(name) or ({"type": "vlan", **implied(name, "vlan")} if raw and raw in config else None)
+
+
+def mtu(config: Config, name: str, least: int) -> int:
+    """The MTU of what lies below an interface; a bond without one takes what it is given."""
+    item = found(config, name) or {}
+    if item.get("mtu"):
+        return item["mtu"]
+    if name not in config:
+        return mtu(config, item["vlan_raw_device"], least)
+    return max(least, DEFAULT_MTU) if item.get("type") == "bond" else DEFAULT_MTU
+
+
+def settled(config: Config) -> Config:
+    """What Proxmox VE makes of interfaces when it writes them."""
+    after = {name: dict(item) for name, item in config.items()}
+    bridge_of = {port: name for name, item in after.items() for port in item.get("ovs_ports", ())}
+    for name, item in after.items():
+        if item.get("type") == "OVSPort" and name not in bridge_of:
+            after[name] = {"type": "eth"}
+        elif item.get("type") == "eth" and name in bridge_of:
+            item["type"] = "OVSPort"
+        if after[name].get("type") in MEMBERS:
+            after[name].pop("autostart", None)
+            if name in bridge_of:
+                after[name]["ovs_bridge"] = bridge_of[name]
+        if not item.get("bridge_vlan_aware"):
+            item.pop("bridge_vids", None)
+        if item.get("type") == "bond" and item.get("bond_mode") not in HASHED:
+            item.pop("bond_xmit_hash_policy", None)
+        if item.get("type") == "bond" and item.get("bond_mode") != "active-backup":
+            item.pop("bond_primary", None)
+        item.update(implied(name, item.get("type")))
+    for item in after.values():
+        for slave in (*item.get("slaves", ()), *item.get("ovs_bonds", ())):
+            if slave in after:
+                after[slave]["autostart"] = True
+    return after
+
+
+def refusals(config: Config) -> Iterator[tuple[str, str]]:
+    """What Proxmox VE refuses of a whole configuration: the interface, and a sentence."""
+    users: dict[str, str] = {}
+    gateways: dict[str, str] = {}
+    for name, item in config.items():
+        for port in ports(item):
+            if users.setdefault(port, name) != name:
+                yield name, f"'{port}' is used by '{users[port]}' already, take it from there"
+        for key in ("gateway", "gateway6"):
+            if item.get(key) and gateways.setdefault(key, name) != name:
+                yield name, f"{key}: '{gateways[key]}' has the default gateway already, take it from there"
+        yield from ((name, text) for text in port_refusals(config, item))
+        yield from ((name, text) for text in type_refusals(config, name, item))
+
+
+def port_refusals(config: Config, item: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the ports and slaves of an interface."""
+    allowed = {"slaves": ("eth", "bond"), "ovs_bonds": ("eth",), "ovs_ports": ("eth", *MEMBERS)}
+    own = item.get("mtu") or 0
+    for key in PORTS:
+        for port in item.get(key, ()):
+            below = found(config, port) if key == "bridge_ports" else config.get(port)
+            if below is None:
+                yield f"{key}: there is no interface '{port}', {known(port, config)}"
+                continue
+            kind = below.get("type")
+            if key in allowed and kind not in allowed[key]:
+                yield f"{key}: '{port}' is of type {kind}, and only {' or '.join(allowed[key])} can be there"
+            address = below.get("cidr") or below.get("cidr6")
+            if key == "bridge_ports" and host(address):
+                yield f"{key}: '{port}' has the address {address}, give that to the bridge and take it from the port"
+            theirs = below.get("mtu") or 0
+            if key == "bridge_ports" and own > mtu(config, port, own):
+                yield f"mtu {own} is more than that of '{port}', raise that as well"
+            if key != "bridge_ports" and theirs > (own or (theirs if item["type"] == "bond" else DEFAULT_MTU)):
+                yield f"mtu {own or DEFAULT_MTU} is less than that of '{port}' ({theirs}), raise it"
+
+
+def type_refusals(config: Config, name: str, item: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a VLAN, a bond or a port of Open vSwitch."""
+    kind = item.get("type")
+    if kind == "vlan":
+        raw, own = item.get("vlan_raw_device"), item.get("mtu") or 0
+        below = config.get(raw or "")
+        if not raw or not item.get("vlan_id"):
+            yield "vlan_raw_device and vlan_id are missing, give them or a name such as eno1.5"
+        elif below is None:
+            yield f"vlan_raw_device: there is no interface '{raw}', {known(raw, set(config) - {name})}"
+        elif below.get("type") not in ("eth", "bridge", "bond", "vlan"):
+            yield f"vlan_raw_device: '{raw}' is of type {below.get('type')}, which carries no VLANs here"
+        elif own > mtu(config, raw, own):
+            yield f"mtu {own} is more than that of '{raw}', raise that as well"
+    if kind == "bond" and item.get("bond_primary") and item["bond_primary"] not in item.get("slaves", ()):
+        yield f"bond_primary: '{item['bond_primary']}' is not among the slaves, add it"
+    if kind in MEMBERS:
+        bridge = item.get("ovs_bridge")
+        if not bridge:
+            yield "ovs_bridge is missing"
+        elif config.get(bridge, {}).get("type") != "OVSBridge":
+            yield f"ovs_bridge: there is no bridge '{bridge}' of type OVSBridge, create it as well"
+        elif name not in config[bridge].get("ovs_ports", ()):
+            yield f"ovs_bridge: '{name}' is not among the ovs_ports of '{bridge}', add it"
+
+
+def mistakes(config: Config, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What Proxmox VE would take, and nobody means."""
+    for name in names:
+        item = config.get(name, {})
+        for key, gateway in (("cidr", "gateway"), ("cidr6", "gateway6")):
+            own = host(item.get(key))
+            if item.get(gateway) and not item.get(key):
+                yield name, f"{gateway} is {item[gateway]} and there is no {key}, give one or an empty {gateway}"
+            if own and str(own) == item.get(gateway):
+                yield name, f"{gateway} {own} is the interface's own address, write that of the router"
+            for other, theirs in config.items():
+                if own and other != name and host(theirs.get(key)) == own:
+                    yield name, f"{key}: {own} is the address of '{other}' already, give another one"
+
+
+# ------------------------------------------------------------------------------------------------------ planning
+
+
+class Step(NamedTuple):
+    """One write: the interface as it was and as it is to be (``None`` if it is not there)."""
+
+    name: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+def perform(config: Config, step: Step) -> Config:
+    """The interfaces after one write."""
+    after = {name: dict(item) for name, item in config.items()}
+    member = (step.after or step.before or {}).get("type") in ("OVSBond", "OVSIntPort")
+    bridge = after.get((step.after or step.before or {}).get("ovs_bridge", ""))
+    if step.after is None:
+        del after[step.name]
+    else:
+        after[step.name] = dict(step.after)
+    if member and bridge is not None and (step.before is None or step.after is None):
+        # A new port of this kind is added to its bridge, and one that goes is taken from it.
+        others = [port for port in bridge.get("ovs_ports", ()) if port != step.name]
+        bridge["ovs_ports"] = sorted([*others, *([step.name] if step.after is not None else [])])
+    return settled(after)
+
+
+def released(now: dict[str, Any] | None, goal: dict[str, Any] | None) -> dict[str, Any]:
+    """An interface on its way, without what another one may be waiting for."""
+    item, kept = dict(now if now is not None else goal or {}), goal or {}
+    for key in PORTS:
+        item[key] = [port for port in item.get(key, ()) if now is not None and port in kept.get(key, ())]
+    for key in ("cidr", "cidr6", "gateway", "gateway6"):
+        if now is None or item.get(key) != kept.get(key):
+            item.pop(key, None)
+    if (item.get("mtu") or DEFAULT_MTU) > (kept.get("mtu") or DEFAULT_MTU):
+        item["mtu"] = kept.get("mtu")
+    return {key: value for key, value in item.items() if value not in EMPTY}
+
+
+def plan(current: Config, goal: Config) -> list[Step]:
+    """The writes that make the goal of the current interfaces, each of which Proxmox VE accepts.
+
+    It checks the whole configuration at every write, so what is taken from one interface has to be free before it is
+    given to another one.
+    """
+    state, steps = settled(current), []
+    wrong = set(refusals(state))
+    goal = settled(goal)
+
+    def take(name: str, after: dict[str, Any] | None) -> bool:
+        nonlocal state, wrong
+        step = Step(name, state.get(name), after)
+        if step.before == after:
+            return False
+        there = perform(state, step)
+        if there.get(name) != after or not set(refusals(there)) <= wrong:
+            return False
+        state, wrong = there, set(refusals(there))
+        steps.append(step)
+        return True
+
+    waiting = sorted(name for name in {*state, *goal} if state.get(name) != goal.get(name))
+    for _step in range(3 * len(waiting)):
+        if not any(take(name, goal.get(name)) for name in waiting):
+            any(take(name, released(state.get(name), goal.get(name))) for name in waiting)
+        waiting = sorted(name for name in {*state, *goal} if state.get(name) != goal.get(name))
+    if waiting:
+        raise PveError(f"Proxmox VE takes no order of changes to {', '.join(waiting)}: make them in two runs.")
+    return steps
+
+
+# --------------------------------------------------------------------------------------------------------- guard
+
+
+def ways(config: Config, name: str, tags: tuple[int, ...] = ()) -> set[tuple[str, tuple[int, ...]]]:
+    """The cards that an interface reaches the network by, each with the VLANs on the way."""
+    item = found(config, name) or {}
+    kind = item.get("type")
+    below = ports(item)
+    if kind == "vlan":
+        below, tags = [item.get("vlan_raw_device", "")], (*tags, item.get("vlan_id", 0))
+    elif kind == "OVSIntPort":
+        below, tags = [item.get("ovs_bridge", "")], (*tags, item.get("ovs_tag", 0))
+        # Of the bridge, the other ports lead on.
+        others = [port for port in config.get(below[0], {}).get("ovs_ports", ()) if port != name]
+        below = [port for port in others if config.get(port, {}).get("type") != "OVSIntPort"]
+    elif kind == "alias":
+        below = [name.partition(":")[0]]
+    if not below:
+        return {(name, tags)}
+    return {way for port in below for way in ways(config, port, tags)}
+
+
+def chain(config: Config, name: str) -> set[str]:
+    """An interface and all that is below it."""
+    item = found(config, name) or {}
+    below = {*ports(item), item.get("vlan_raw_device"), item.get("ovs_bridge"), name.partition(":")[0]} - {None, name}
+    return {name, *(other for port in below for other in chain({**config, name: {}}, port))}
+
+
+def carrier(config: Config, address: str) -> tuple[str, str] | None:
+    """The interface that has an address, and the address with its prefix length."""
+    for name, item in config.items():
+        for key in ("cidr", "cidr6"):
+            if host(item.get(key)) == ipaddress.ip_address(address):
+                return name, item[key]
+    return None
+
+
+def lockouts(current: Config, goal: Config, addresses: Iterable[str]) -> list[str]:
+    """A sentence for everything by which the node might no longer be reached at an address that it has."""
+    sentences = []
+    carriers = [(address, carrier(current, address)) for address in dict.fromkeys(addresses)]
+    for address, has in carriers:
+        if has is None:
+            continue
+        name, cidr = has
+        will = carrier(goal, address)
+        if will is None or will[1] != cidr:
+            sentences.append(f"'{name}' would have {will[1] if will else 'another address or none'} instead of {cidr}")
+            continue
+        after = will[0]
+        if current[name].get("autostart") and not goal[after].get("autostart") and goal[after]["type"] not in MEMBERS:
+            sentences.append(f"'{after}' with {cidr} would not be started")
+        for leaf, tags in sorted(ways(current, name) - ways(goal, after)):
+            by = f"{leaf} (VLAN {' in '.join(map(str, tags))})" if tags else leaf
+            sentences.append(f"'{after}' with {cidr} would lose its way by {by}")
+        for other in sorted(chain(current, name) & set(goal)):
+            was, will_be = (config[other].get("bond_mode") for config in (current, goal))
+            if was != will_be:
+                sentences.append(f"'{other}' below {cidr} would change its bond_mode")
+    versions = {ipaddress.ip_address(address).version for address, has in carriers if has}
+    for version, key in ((4, "gateway"), (6, "gateway6")):
+        was, will_be = ([item[key] for item in config.values() if item.get(key)] for config in (current, goal))
+        if version in versions and was and was != will_be:
+            sentences.append(f"the default gateway would be {will_be[0] if will_be else 'none'} instead of {was[0]}")
+    return sentences
+
+
+# ---------------------------------------------------------------------------------------------- on the node itself
+
+INTERFACES = "/etc/network/interfaces"
+UNIT = "onprem-cloud-network-rollback"
+# The timer ends that much later than the module waits, so that both do not act at once.
+MARGIN = 5
+
+
+class Timer:
+    """What brings the previous file back on the node unless it is called off, whatever becomes of the module."""
+
+    def __init__(self, module: AnsibleModule, seconds: int) -> None:
+        self.module, self.seconds, self.saved = module, seconds, f"{INTERFACES}.{UNIT}"
+        self.deadline = time.monotonic() + seconds
+
+    def command(self, *words: str) -> None:
+        code, _out, error = self.module.run_command(list(words))
+        if code:
+            raise PveError(f"{words[0]} failed ({' '.join(error.split())}): the network cannot be guarded on the node.")
+
+    def start(self) -> None:
+        shutil.copy2(INTERFACES, self.saved)
+        script = f"mv -f {self.saved} {INTERFACES} && rm -f {INTERFACES}.new && ifreload -a"
+        self.command(
+            *("systemd-run", f"--unit={UNIT}", "--service-type=oneshot", f"--on-active={self.seconds + MARGIN}"),
+            *("--timer-property=AccuracySec=1", "/bin/sh", "-c", script),
+        )
+        self.deadline = time.monotonic() + self.seconds
+
+    def call_off(self) -> None:
+        self.command("systemctl", "stop", f"{UNIT}.timer")
+        with suppress(OSError):
+            Path(self.saved).unlink()
+
+    def fire(self) -> None:
+        """Do it now."""
+        self.command("systemctl", "start", f"{UNIT}.service")
+        self.command("systemctl", "stop", f"{UNIT}.timer")
+
+
+# ---------------------------------------------------------------------------------------------------- the module
+
+# What Proxmox VE decides by itself, and why.
+DECIDED = {
+    "autostart": "Proxmox VE decides that for the slaves of a bond and the ports of Open vSwitch",
+    "bond_primary": "that needs bond_mode active-backup",
+    "bond_xmit_hash_policy": "that needs bond_mode balance-xor or 802.3ad",
+    "bridge_vids": "that needs bridge_vlan_aware",
+    "vlan_id": "the name of the interface says another one",
+    "vlan_raw_device": "the name of the interface says another one",
+}
+NETMASK = {"cidr": ("address", "netmask"), "cidr6": ("address6", "netmask6")}
+# Numbers that there may be none of.
+NUMBERS = ("mtu", "ovs_tag")
+MOST_LINES = 6
+
+
+def silent(error: PveError) -> bool:
+    """Whether the node did not answer; another one may have said so."""
+    return isinstance(error, Unreachable) or error.status >= 595
+
+
+class Network(OfNode):
+    """The interfaces of a node, planned, staged and applied together."""
+
+    def __init__(self, module: AnsibleModule, table: Table) -> None:
+        super().__init__(module, replace(table, id=""))
+        self.wants: dict[str, dict[str, Any] | None] = {}  # by name; None for what is to be absent
+        self.listing: dict[str, dict[str, Any]] = {}
+        self.now: Config = {}
+        self.staged: list[str] = []  # the lines that differ from what is in force
+        self.writes = 0
+
+    def complain(self, name: str, text: str) -> None:
+        self.problem(f"interface '{name}': {text}")
+
+    def refuse(self) -> None:
+        if self.problems:
+            raise PveError("\n".join(dict.fromkeys(self.problems)))
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def read(self) -> None:
+        """The interfaces as they are, or as they are going to be if changes are staged."""
+        listing = self.client.get(self.path)
+        self.listing = {item["iface"]: item for item in listing}
+        self.now = {name: self.config(item) for name, item in self.listing.items()}
+        text = self.staged_here() if self.client.local else str(self.client.attributes.get("changes") or "")
+        lines = [line for line in text.splitlines() if re.match(r"[+-](?!--|\+\+)", line)]
+        self.staged = [line for line in lines if line[1:].strip() and not line[1:].startswith("#")] or lines
+
+    def config(self, item: dict[str, Any]) -> dict[str, Any]:
+        values = {option: self.current(option, item) for option in self.table.options}
+        for key, method in (("cidr", "method"), ("cidr6", "method6")):
+            values[key] = item[method] if item.get(method) in ELSEWHERE else values[key]
+        options = self.table.options
+        return {key: value for key, value in values.items() if value not in EMPTY and value != options[key].default}
+
+    @staticmethod
+    def staged_here() -> str:
+        """What pvesh does not tell."""
+        current, new = Path(INTERFACES), Path(f"{INTERFACES}.new")
+        if not new.exists():
+            return ""
+        texts = [path.read_text(encoding="utf-8").splitlines() for path in (current, new)]
+        return "\n".join(difflib.unified_diff(*texts, lineterm=""))
+
+    # ------------------------------------------------------------------------------------------------ planning
+
+    def parse(self) -> None:
+        for item in self.params["interfaces"]:
+            name = item["iface"].strip()
+            if name in self.wants:
+                self.complain(name, "it is given twice, write all of its options in one place")
+            if not re.fullmatch(IFACE, name):
+                self.complain(name, "that is no name of letters, digits and underscores, with at most a VLAN behind it")
+            absent = item["state"] == "absent"
+            self.wants[name] = None if absent else self.parse_options(name, item)
+
+    def parse_options(self, name: str, item: dict[str, Any]) -> dict[str, Any]:
+        given = {option: item[option] for option in self.table.options if item.get(option) is not None}
+        for cidr, (address, netmask) in NETMASK.items():
+            said = item.get(address) is not None, item.get(netmask) is not None
+            if any(said) and cidr in given:
+                self.complain(name, f"{cidr} and {address if said[0] else netmask} say the same, leave one out")
+            elif said[0] != said[1]:
+                self.complain(name, f"{address} and {netmask} need each other, or write {cidr}")
+            elif all(said):
+                given[cidr] = f"{item[address]}/{item[netmask]}" if item[address] else ""
+        wanted = {}
+        for option, value in given.items():
+            try:
+                nothing = value in EMPTY or (option in NUMBERS and value == 0)
+                parsed = None if nothing else self.table.options[option].kind.parse(value)
+            except Invalid as error:
+                self.complain(name, f"{option}: {error}")
+                continue
+            wanted[option] = None if parsed in EMPTY else parsed
+        return wanted
+
+    def aim(self) -> Config:
+        """The interfaces as they are to be."""
+        goal = {name: dict(item) for name, item in self.now.items()}
+        for name, wanted in self.wants.items():
+            item = goal.get(name)
+            if wanted is None:
+                if item is not None and item["type"] in ("eth", "OVSPort"):
+                    goal[name] = {"type": "eth"}  # a card stays where it is
+                else:
+                    goal.pop(name, None)
+                continue
+            fresh = {"autostart": True} if wanted.get("type") not in MEMBERS else {}
+            changed = {**(fresh if item is None else item), **wanted}
+            defaults = {option: spec.default for option, spec in self.table.options.items()}
+            goal[name] = {key: value for key, value in changed.items() if value is not None and value != defaults[key]}
+            if item is None and goal[name].get("type") == "OVSBond":
+                goal[name].setdefault("bond_mode", "active-backup")
+        self.join_bridges(goal)
+        return settled(goal)
+
+    def join_bridges(self, goal: Config) -> None:
+        """Ports of Open vSwitch name their bridge; unless the bridge is told its ports, they follow from that."""
+        for name, item in goal.items():
+            if item.get("type") != "OVSBridge" or "ovs_ports" in (self.wants.get(name) or {}):
+                continue
+            stay = [port for port in item.get("ovs_ports", ()) if port not in self.wants]
+            come = [
+                port
+                for port in self.wants
+                if goal.get(port, {}).get("ovs_bridge") == name and goal[port]["type"] in MEMBERS
+            ]
+            item["ovs_ports"] = sorted({*stay, *come})
+            if not item["ovs_ports"]:
+                del item["ovs_ports"]
+
+    def examine(self, goal: Config) -> None:
+        """Everything that must not be staged."""
+        now = settled(self.now)
+        for name, wanted in self.wants.items():
+            if wanted is not None:
+                self.examine_type(name, wanted, goal)
+        self.refuse()
+        for name, wanted in self.wants.items():
+            for option, value in (wanted or {}).items():
+                default = self.table.options[option].default
+                will = goal[name].get(option, default)
+                if will != (default if value is None else value):
+                    why = DECIDED.get(option, "Proxmox VE decides that")
+                    self.complain(name, f"{option} would be '{will}', as {why}: leave it out")
+        self.refuse()
+        if goal == now:
+            return
+        for name, text in (*refusals(goal), *mistakes(goal, self.wants)):
+            self.complain(name, text)
+        for name, item in goal.items():
+            for key, version in (("cidr", 4), ("cidr6", 6)):
+                if name in now and item.get(key) in ELSEWHERE and self.rewritten(now, goal, name):
+                    self.complain(
+                        name,
+                        f"its IPv{version} address comes by {item[key]}, which Proxmox VE drops when it writes the "
+                        f"interface, give {key}, an empty one for none",
+                    )
+        self.refuse()
+
+    @staticmethod
+    def rewritten(now: Config, goal: Config, name: str) -> bool:
+        return any(step.name == name for step in plan(now, goal))
+
+    def examine_type(self, name: str, wanted: dict[str, Any], goal: Config) -> None:
+        """What an interface of its type can be."""
+        kind, was = goal[name].get("type"), self.now.get(name, {}).get("type")
+        belongs = self.table.belongs
+        if kind is None:
+            self.complain(name, "type is missing, a new interface needs it")
+            return
+        if was and kind != was and {kind, was} != {"eth", "OVSPort"}:
+            self.complain(
+                name, f"type is '{was}' and cannot be changed to '{kind}', remove it first (state absent) or rename it"
+            )
+        if kind not in belongs:
+            self.complain(
+                name, f"it is of type '{kind}', which the API of Proxmox VE does not change, do it on the node"
+            )
+            return
+        for option in wanted:
+            if option in self.strangers(kind):
+                owners = " or ".join(other for other in belongs if option in belongs[other])
+                self.complain(name, f"{option} does not belong to type '{kind}', leave it out or choose type {owners}")
+        mode = goal[name].get("bond_mode")
+        if mode and mode not in BOND_MODES.get(kind, (mode,)):
+            self.complain(name, f"bond_mode '{mode}' is not for type '{kind}', choose of {', '.join(BOND_MODES[kind])}")
+        if was is None:
+            self.examine_name(name, kind)
+
+    def examine_name(self, name: str, kind: str) -> None:
+        """What a new interface of a type is called; Proxmox VE finds the type of some by their names."""
+        if kind in ("eth", "OVSPort"):
+            self.complain(name, f"the node has no such card, {known(name, self.now)}")
+        elif len(name) > LONGEST_NAME:
+            self.complain(name, f"the name has {len(name)} characters and Linux takes {LONGEST_NAME}, shorten it")
+        elif kind in ("bond", "OVSBond") and not re.fullmatch(r"bond\d+", name):
+            self.complain(name, f"an interface of type '{kind}' is called bond0, bond1 and so on")
+        elif (":" in name) != (kind == "alias"):
+            self.complain(name, "an interface of type 'alias', and no other, has a name such as eno1:1")
+        elif "." in name and kind != "vlan":
+            self.complain(name, "only an interface of type 'vlan' has a name such as eno1.5")
+        elif kind == "alias" and name.partition(":")[0] not in self.now:
+            self.complain(name, f"there is no interface '{name.partition(':')[0]}', {known(name, self.now)}")
+        elif kind in BRIDGES and self.hidden_from_user(name):
+            self.complain(name, "it is there and the user does not see it, grant SDN.Audit on /sdn/zones/localnetwork")
+
+    def hidden_from_user(self, name: str) -> bool:
+        try:
+            return bool(self.client.get(f"{self.path}/{name}"))
+        except PveError as error:
+            if "does not exist" not in error.text:
+                raise
+            return False
+
+    def examine_reach(self, goal: Config) -> None:
+        """Nobody saws off the branch that the API is on, unless it is meant."""
+        if self.params["force"]:
+            return
+        addresses = [address for address in self.addresses() if carrier(self.now, address)]
+        if not addresses:
+            main = [item for item in self.now.values() if item.get("gateway") or item.get("gateway6")]
+            addresses = [str(host(item[key])) for item in main for key in NETMASK if host(item.get(key))]
+        for sentence in lockouts(settled(self.now), goal, addresses):
+            self.problem(f"{sentence}, and the node may be out of reach then: set force to true if you mean it")
+        self.refuse()
+
+    def addresses(self) -> list[str]:
+        """Where the node is reached: the address of the API, and the one that the cluster knows."""
+        found = []
+        if self.client.local:
+            found = os.environ.get("SSH_CONNECTION", "").split()[2:3]
+        else:
+            with suppress(OSError):
+                told = socket.getaddrinfo(self.params["api_host"], None, type=socket.SOCK_STREAM)
+                found = [str(item[4][0]).partition("%")[0] for item in told]
+        with suppress(PveError):
+            nodes = self.client.get("/cluster/status")
+            found += [item["ip"] for item in nodes if item.get("name") == self.params["node"] and item.get("ip")]
+        return found
+
+    def difference(self, goal: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What changes, of what interface."""
+        now = settled(self.now)
+        before: dict[str, Any] = {}
+        after: dict[str, Any] = {}
+        for name in sorted({*now, *goal}):
+            was, will = now.get(name), goal.get(name)
+            if was == will:
+                continue
+            names = [option for option in self.table.options if (was or {}).get(option) != (will or {}).get(option)]
+            for side, item in ((before, was), (after, will)):
+                if item is not None:
+                    side[name] = {option: item[option] for option in names if option in item}
+        return before, after
+
+    # ------------------------------------------------------------------------------------------------- staging
+
+    def write(self, step: Step) -> None:
+        """One interface. What an update does not say of its addresses would be forgotten."""
+        options, path = self.table.options, f"{self.path}/{step.name}"
+        self.writes += 1
+        if step.after is None:
+            self.client.delete(path)
+            return
+        was = step.before or {}
+        said = {
+            key: value
+            for key, value in step.after.items()
+            if key == "type" or value != was.get(key) or (key in NETMASK and value not in ELSEWHERE)
+        }
+        values = {self.api_key(key): options[key].kind.format(value) for key, value in said.items()}
+        if step.before is None:
+            self.client.post(self.path, iface=step.name, **values)
+            return
+        gone = [self.api_key(key) for key in was if key not in step.after]
+        self.client.put(path, **values, **({"delete": ",".join(sorted(gone))} if gone else {}))
+
+    def stage(self, goal: Config) -> None:
+        """Write until Proxmox VE has it all; what got no answer is looked at first."""
+        deadline = time.monotonic() + self.tasks.timeout
+        lost = 0
+        written = False
+        while True:
+            steps = plan(self.now, goal)
+            if not steps:
+                return
+            if written:
+                raise PveError(f"{self}: PVE accepted the change and reads back another: {self.difference(goal)[0]}.")
+            try:
+                for step in steps:
+                    self.write(step)
+                written = True
+            except Unreachable:
+                lost += 1
+                if lost > LOST_TRIES:
+                    raise
+                time.sleep(min(0.1 * lost, 2))
+            except PveError as error:
+                if not LOCKED.search(error.text) or time.monotonic() > deadline:
+                    raise
+                time.sleep(LOCK_PAUSE)
+            self.read()
+
+    def take_back(self, before: Config, kept: bool) -> str:
+        """Stage what was before; the sentence that says what came of it."""
+        try:
+            if kept:
+                self.read()
+                self.stage(settled(before))
+            else:
+                self.client.delete(self.path)
+        except PveError as error:
+            return f"What was staged could not be taken back ({error}): revert it."
+        return "What was staged has been taken back, nothing was applied."
+
+    # ------------------------------------------------------------------------------------------------ applying
+
+    def reload(self) -> Any:
+        try:
+            return self.client.put(self.path)
+        except Unreachable:
+            return None
+
+    def wait_applied(self, upid: Any, deadline: float) -> bool:
+        """Whether the node answers again, with nothing staged any more."""
+        while True:
+            try:
+                self.tasks.wait(upid, f"{self}: reload")
+                upid = None
+                self.read()
+                if not self.staged:
+                    return True
+                upid = self.reload()
+            except TaskFailed:
+                raise
+            except PveError as error:
+                if not silent(error):
+                    raise
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+
+    def enforce(self, before: Config) -> None:
+        """Apply what is staged, and bring back what was before if that fails."""
+        seconds = self.params["rollback_timeout"]
+        upid = self.reload()
+        if not seconds:
+            return
+        try:
+            answers = self.wait_applied(upid, time.monotonic() + seconds)
+        except TaskFailed as error:
+            raise PveError(f"{error} {self.restore(before, seconds)}") from error
+        if not answers:
+            was = "; ".join(f"{name}: {item}" for name, item in before.items() if item.get("cidr") or item.get("cidr6"))
+            raise PveError(
+                f"{self}: it has not answered for {seconds} s since its network was applied, and the API cannot take "
+                f"back what cut it off: mend {INTERFACES} on its console and run 'ifreload -a' there. It was {was}."
+            )
+
+    def restore(self, before: Config, seconds: int) -> str:
+        """Stage and apply what was before; the sentence that says what came of it."""
+        try:
+            self.read()
+            self.stage(settled(before))
+            if self.wait_applied(self.reload(), time.monotonic() + seconds):
+                return "The previous settings have been applied again."
+            return "The previous settings have been applied again, and the node does not answer: look at its console."
+        except PveError as error:
+            return f"The previous settings could not be applied again ({error}): look at the node."
+
+    def probes(self) -> list[str]:
+        """What the node reaches now and has to reach afterwards."""
+        given = self.params["check_addresses"]
+        if not self.guarded_here:
+            return []
+        gateways = [item[key] for item in self.now.values() for key in ("gateway", "gateway6") if item.get(key)]
+        asked = given or [*os.environ.get("SSH_CONNECTION", "").split()[:1], *gateways]
+        answering = [address for address in asked if self.pings(address)]
+        for address in asked if given else ():
+            if address not in answering:
+                self.problem(f"check_addresses: '{address}' does not answer a ping now, so it proves nothing later")
+        self.refuse()
+        if not answering:
+            self.module.warn(
+                f"{self}: neither the SSH client nor a gateway answers a ping, so nothing can tell whether the node is "
+                "still reached: give check_addresses that do."
+            )
+        return answering
+
+    def pings(self, address: str) -> bool:
+        return self.module.run_command(["ping", "-c", "1", "-W", "1", address])[0] == 0
+
+    @property
+    def guarded_here(self) -> bool:
+        return self.client.local and bool(self.params["rollback_timeout"])
+
+    def enforce_here(self, timer: Timer, probes: list[str]) -> None:
+        """On the node itself: the timer restores the file unless the node reaches what it reached before."""
+        try:
+            if self.wait_applied(self.reload(), timer.deadline):
+                missing = [address for address in probes if not self.pings(address)]
+                while missing and time.monotonic() < timer.deadline:
+                    time.sleep(0.5)
+                    missing = [address for address in missing if not self.pings(address)]
+                if not missing:
+                    timer.call_off()
+                    return
+                why = f"{self}: {' and '.join(missing)} cannot be reached any more with the new settings."
+            else:
+                why = f"{self}: pvesh does not answer."
+        except PveError as error:
+            why = str(error)
+        timer.fire()
+        raise PveError(f"{why} The previous settings have been restored.")
+
+    # ------------------------------------------------------------------------------------------------- running
+
+    def run(self) -> dict[str, Any]:
+        params = self.params
+        self.parse()
+        if self.client.local and socket.gethostname().partition(".")[0] != params["node"]:
+            self.problem("api_backend 'local' is for the network of the node that it runs on, run it there")
+        self.refuse()
+        self.read()
+        goal, staged = self.aim(), self.staged
+        different = settled(self.now) != goal
+        self.examine(goal)
+        drop = bool(staged) and params["pending"] == "revert"
+        if staged and params["pending"] == "fail" and (different or params["apply"]):
+            lines = "; ".join(" ".join(line.split()) for line in staged[:MOST_LINES])
+            more = f" and {len(staged) - MOST_LINES} more" if len(staged) > MOST_LINES else ""
+            self.problem(
+                f"changes are staged and not applied ({lines}{more}): "
+                "apply or revert them, or set pending to keep, which applies them as well, or to revert"
+            )
+            self.refuse()
+        if different:
+            self.examine_reach(goal)
+            plan(self.now, goal)
+        applies = params["apply"] and (different or bool(staged and not drop))
+        probes = self.probes() if applies else []
+        before, after = self.difference(goal)
+        if drop or (applies and staged):
+            before["(staged)"] = staged
+        changed = different or drop or applies
+        if changed and not self.module.check_mode:
+            self.carry_out(goal, drop, applies, probes)
+        facts = [self.listing[name] for name in sorted(self.wants) if name in self.listing]
+        result = {"changed": changed, "applied": applies, "interfaces": facts}
+        return {**result, "diff": {"before": before, "after": after}}
+
+    def carry_out(self, goal: Config, drop: bool, applies: bool, probes: list[str]) -> None:
+        if drop:
+            self.client.delete(self.path)
+            self.read()
+            goal = self.aim()
+            self.examine(goal)
+            self.examine_reach(goal)
+        before, kept = self.now, bool(self.staged)
+        timer = Timer(self.module, self.params["rollback_timeout"])
+        try:
+            self.stage(goal)
+            if applies and self.guarded_here:
+                timer.start()
+        except PveError as error:
+            if not self.writes:
+                raise
+            raise PveError(f"{error} {self.take_back(before, kept)}") from error
+        if applies and self.guarded_here:
+            self.enforce_here(timer, probes)
+        elif applies:
+            self.enforce(before)
