@@ -40,6 +40,31 @@ target_storage:
     - Where volumes go that are not on shared storage, when O(%migrate=true). A storage for all of them, or pairs such
       as V(local-lvm:tank,fast:ssd). Unless it is given, each needs a storage of the same name on O(%node).
   type: str
+clone:
+  description:
+    - Make the guest as a clone of another one, if it is not there, and change it to what is wanted in the same run. Not
+      looked at afterwards.
+    - What is not given is as the source has it, but for addresses and identities that only one guest can have.
+    - Needs the privilege C(VM.Clone) on the source.
+  type: dict
+  suboptions:
+    vmid:
+      description: Number of the source, a guest of the same kind. One of O(%clone.vmid) and O(%clone.name) is required.
+      type: int
+    name:
+      description: Name of the source.
+      type: str
+    snapname:
+      description: Snapshot of the source to clone. Needed for a container that runs.
+      type: str
+    full:
+      description:
+        - Whether all volumes are copied. If not, they are based on those of the source, which must be a template. That
+          is what happens to a template unless V(true) is given.
+      type: bool
+    storage:
+      description: Storage for the volumes of a full clone. They are on those of the source unless it is given.
+      type: str
 move_volumes:
   description:
     - Have a volume moved whose C(storage) or C(format) is another one than it has. Otherwise that is refused.
@@ -143,7 +168,7 @@ CONTAINER = r"""
 ostemplate:
   description:
     - Template to create the container from, such as V(local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst). Needed to
-      create a container, and not looked at afterwards.
+      create a container, unless it is a O(%clone), and not looked at afterwards.
   type: str
 password:
   description:
@@ -176,7 +201,7 @@ swap:
 rootfs:
   description:
     - Root volume of a container, as a dictionary or as Proxmox VE writes it (V(local-lvm:8)). Needed to create a
-      container.
+      container, unless it is a O(%clone).
     - Keys are C(storage), C(size) (V(8), V(8G), V(8192M); GiB without a unit), C(acl), C(idmap), C(mountoptions)
       (V(noatime;nodev)), C(quota), C(replicate), C(ro), C(shared).
     - A larger C(size) grows the volume, a smaller one is refused. For another C(storage) see O(%move_volumes).

@@ -10,8 +10,8 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates, changes, grows, moves, migrates, starts, stops and destroys containers and virtual machines of Proxmox VE,
-    any number of them in one call.
+  - Creates, clones, changes, grows, moves, migrates, starts, stops and destroys containers and virtual machines of
+    Proxmox VE, any number of them in one call.
   - Everything is read once. The whole plan is validated before the first write, and all of its problems are reported
     together. Then it is applied to several guests at a time, and read back.
   - Values are compared by meaning. Order, case, units, spellings of booleans and defaults that Proxmox VE leaves out

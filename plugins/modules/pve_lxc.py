@@ -10,7 +10,7 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates, changes, grows, moves, migrates, starts, stops and destroys one container of Proxmox VE.
+  - Creates, clones, changes, grows, moves, migrates, starts, stops and destroys one container of Proxmox VE.
   - An option that is given is enforced in full, one that is not given is left alone. Values are compared by meaning.
   - For more than one container use M(onprem.cloud.pve_fleet), which takes the same options and is much faster than a
     loop.

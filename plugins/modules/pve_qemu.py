@@ -10,7 +10,7 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates, changes, grows, moves, migrates, starts, stops and destroys one virtual machine of Proxmox VE.
+  - Creates, clones, changes, grows, moves, migrates, starts, stops and destroys one virtual machine of Proxmox VE.
   - An option that is given is enforced in full, one that is not given is left alone. Values are compared by meaning.
   - A disk, a card or a device that is not named is left alone. A disk that is given as V(null) is detached and stays
     as an unused volume of the machine. No volume is ever destroyed but with the machine itself.
@@ -93,6 +93,18 @@ EXAMPLES = r"""
       net0: virtio,bridge=vmbr0
     hostpci:
       hostpci0: {mapping: gpu, pcie: true, x-vga: true}
+
+- name: Turn a machine into a template
+  onprem.cloud.pve_qemu:
+    vmid: 301
+    template: true
+
+- name: Have a machine made from it, with a larger memory
+  onprem.cloud.pve_qemu:
+    vmid: 302
+    hostname: render-2
+    clone: {vmid: 301, full: true}
+    memory: 65536
 
 - name: Have it on another node while it runs, with the disks that the first one has
   onprem.cloud.pve_qemu:

@@ -312,3 +312,205 @@ def test_a_lost_answer_does_not_make_a_second_guest(api, run, container, machine
     assert losses == []
     assert [entry["type"] for entry in api.pve.tasklog] in (["vzmigrate"], ["qmigrate"])
     assert len([*api.pve.cts, *api.pve.vms]) == 1
+
+
+# -------------------------------------------------------------------------------------------------------- clones
+
+
+@pytest.fixture
+def sources(run, container, machine):
+    """A container and a machine to clone."""
+    card = {"name": "eth0", "bridge": "vmbr0", "ip": "dhcp"}
+    run.fleet(
+        container(900, hostname="golden-ct", net={"net0": card}, tags=["golden"], onboot=True),
+        machine(
+            901,
+            hostname="golden-vm",
+            net={"net0": "virtio,bridge=vmbr0"},
+            ide={"ide2": "local-lvm:cloudinit"},
+            ciuser="admin",
+            cipassword="password of the golden one",
+            tags=["golden"],
+        ),
+    )
+
+
+def clone_of(build, vmid, **options):
+    """The guest 100 or 300 as a clone of 900 or 901."""
+    bare = dict.fromkeys(("ostemplate", "rootfs", "net", "features", "cores", "memory", "swap", "node", "scsi"), ...)
+    number = 100 if vmid == 900 else 300
+    return build(number, **{**bare, "clone": {"vmid": vmid}, **options})
+
+
+@pytest.mark.parametrize("vmid", [900, 901])
+def test_a_guest_is_cloned_and_changed_in_one_run(api, sources, container, machine, both, vmid):
+    build = container if vmid == 900 else machine
+    disk = {"rootfs": "local-lvm:8"} if vmid == 900 else {"scsi": {"scsi0": "local-lvm:8"}}
+    guest = clone_of(build, vmid, **disk, memory=2048, tags=["mine"], state="started", pool="production")
+    api.pve.pools["production"] = set()
+    api.requests()
+    result = both(guest)
+    key = "rootfs" if vmid == 900 else "scsi0"
+    assert result["actions"] == [f"clone guest {vmid}", f"resize {key} to 8G", "update memory, tags", "start"]
+    assert result["changes"]["memory"] == {"before": None, "after": 2048}
+    held, source = config(api, result["vmid"]), config(api, vmid)
+    assert held[key].endswith(",size=8G")
+    assert held[key].partition(",")[0] != source[key].partition(",")[0]
+    assert held["net0"] != source["net0"]
+    assert (held["tags"], int(held["memory"]), source["tags"]) == ("mine", 2048, "golden")
+    assert result["vmid"] in api.pve.pools["production"]
+    if vmid == 900:
+        assert held["onboot"] == 1  # as the source has it
+
+
+@pytest.mark.parametrize("vmid", [900, 901])
+def test_a_clone_is_found_by_name_and_left_alone_afterwards(api, run, sources, container, machine, both, vmid):
+    name = {900: "golden-ct", 901: "GOLDEN-vm"}[vmid]
+    guest = clone_of(container if vmid == 900 else machine, vmid, clone={"name": name}, hostname="copy")
+    result = both(guest)
+    assert (result["actions"], result["hostname"]) == ([f"clone guest {vmid}"], "copy")
+    held = config(api, result["vmid"])
+    assert (held.get("hostname") or held["name"]) == "copy"
+    gone = {"vmid": vmid, "type": guest["type"], "state": "absent"}
+    run.fleet(gone)
+    assert not run.fleet(guest)["changed"]
+
+
+@pytest.mark.parametrize("vmid", [900, 901])
+def test_a_template_has_linked_clones_unless_told(api, run, sources, container, machine, both, vmid):
+    build = container if vmid == 900 else machine
+    run.fleet({"vmid": vmid, "type": build()["type"], "template": True})
+    api.requests()
+    both(clone_of(build, vmid))
+    both(
+        {
+            **clone_of(build, vmid, hostname="full"),
+            "vmid": 500,
+            "clone": {"vmid": vmid, "full": True, "storage": "tank"},
+        }
+    )
+    key = "rootfs" if vmid == 900 else "scsi0"
+    assert config(api, 500)[key].startswith("tank:")
+
+
+def test_a_clone_has_the_password_that_it_is_given(api, sources, machine, both):
+    both(clone_of(machine, 901, cipassword="a password of its own"))
+    assert config(api, 300)["cipassword"] == "a password of its own"
+    assert config(api, 901)["cipassword"] == "password of the golden one"
+
+
+def test_the_drive_of_cloud_init_is_cloned_too(api, sources, machine, both):
+    both(clone_of(machine, 901, ide={"ide2": "local-lvm:cloudinit"}))
+    assert "vm-300-cloudinit" in config(api, 300)["ide2"]
+
+
+def test_a_snapshot_is_cloned(api, run, sources, container, both, refused):
+    run("pve_snapshot", {"vmid": 900, "snapname": "clean"})
+    run.fleet({"vmid": 900, "memory": 4096, "state": "started"})
+    refused(clone_of(container, 900), "clone: container 900 is running, stop it first or clone one of its snapshots")
+    missing = clone_of(container, 900, clone={"vmid": 900, "snapname": "other"})
+    refused(missing, "clone: guest 900 has no snapshot 'other', it has clean")
+    both(clone_of(container, 900, clone={"vmid": 900, "snapname": "clean"}))
+    assert config(api, 100)["memory"] == 256
+
+
+def test_a_volume_of_a_clone_is_moved_only_if_that_is_wanted(api, sources, container, both, refused):
+    guest = clone_of(container, 900, rootfs="tank:4")
+    refused(guest, "rootfs is on storage 'local-lvm', not 'tank': set move_volumes")
+    both({**guest, "clone": {"vmid": 900, "storage": "tank"}})
+    both({**guest, "vmid": 101, "hostname": "moved", "move_volumes": True})
+    assert [config(api, vmid)["rootfs"].partition(":")[0] for vmid in (100, 101)] == ["tank", "tank"]
+
+
+def test_a_clone_is_made_on_another_node_where_both_share_the_storage(api, sources, machine, both, refused):
+    words = "its clone would be on storage 'local-lvm', which node 'pve2' does not share: leave node out"
+    refused(clone_of(machine, 901, node="pve2"), words)
+    both(clone_of(machine, 901, node="pve2", clone={"vmid": 901, "storage": "ceph"}))
+    assert api.pve.vm(300).node == "pve2"
+
+
+def test_many_are_cloned_at_once(api, sources, container, both):
+    api.pve.time_scale = 0.01
+    api.pve.ct_secs["clone"] = 5
+    both(*({**clone_of(container, 900, hostname=f"copy-{vmid}"), "vmid": vmid} for vmid in (100, 101, 102)))
+    assert len(api.pve.cts) == 4
+
+
+@pytest.mark.parametrize(
+    ("vmid", "options", "words"),
+    [
+        (900, {"clone": {"vmid": 901}}, "clone: guest 901 is a virtual machine, not a container"),
+        (900, {"clone": {"vmid": 900, "full": False}}, "clone: container 900 is no template, and only a template has"),
+        (900, {"ostemplate": "local:vztmpl/x"}, "'ostemplate' is not for a clone, which has what its source has"),
+        (900, {"password": "12345"}, "'password' is not for a clone"),
+        (900, {"unprivileged": False}, "unprivileged is True and cannot be changed"),
+        (900, {"rootfs": "local-lvm:2"}, "rootfs is 4G and cannot shrink to 2G"),
+        (901, {"hostname": "golden-vm"}, "hostname golden-vm is used by"),
+    ],
+)
+def test_a_clone_that_cannot_be(sources, container, machine, refused, vmid, options, words):
+    refused(clone_of(container if vmid == 900 else machine, vmid, **options), words)
+
+
+def test_a_linked_clone_stays_on_the_storage_of_its_template(run, sources, container, refused):
+    run.fleet({"vmid": 900, "template": True})
+    words = "clone: container 900 has linked clones on its own storage only: leave storage out, or set full"
+    refused(clone_of(container, 900, clone={"vmid": 900, "storage": "tank"}), words)
+
+
+def test_a_container_with_a_path_of_its_node_is_not_cloned(api, sources, container, refused):
+    config(api, 900)["mp0"] = "/srv,mp=/srv"
+    refused(clone_of(container, 900), "clone: container 900 has mp0, which is no volume and cannot be cloned")
+
+
+def test_a_source_that_is_called_as_another_is_told(api, run, sources, container, refused):
+    api.pve.vm(901).name = api.pve.vm(901).config["name"] = "golden-ct"
+    refused(
+        clone_of(container, 900, clone={"name": "golden-ct"}),
+        "'golden-ct' is the name of several guests (900, 901), write vmid",
+    )
+
+
+@pytest.mark.parametrize("options", [{"clone": {"vmid": 999}}, {"clone": {"vmid": 900, "storage": "nosuch"}}])
+def test_what_a_clone_needs_may_come_in_check_mode(api, run, sources, container, options):
+    guest = clone_of(container, 900, node="pve1", memory=512, **options)
+    api.requests()
+    message = run.fleet_fails(guest)
+    assert "999 does not exist" in message or "storage 'nosuch' does not exist" in message
+    result = run.fleet(guest, check=True)
+    assert result["guests"][0]["actions"][0].startswith("clone guest")
+    assert result["guests"][0]["changes"]["memory"]["after"] == 512
+    assert "does not exist" in str(result["warnings"])
+    assert api.writes() == []
+
+
+@pytest.mark.parametrize("vmid", [900, 901])
+def test_a_lost_answer_does_not_clone_twice(api, run, sources, container, machine, vmid):
+    task, losses = api.pve.task, ["vzclone", "qmclone"]
+
+    async def losing(node, kind, *args, **kwargs):
+        upid = await task(node, kind, *args, **kwargs)
+        if kind in losses:
+            losses.clear()
+            raise PveError(596, "Connection timed out")
+        return upid
+
+    api.pve.task = losing
+    api.pve.tasklog.clear()
+    guest = clone_of(container if vmid == 900 else machine, vmid, memory=777)
+    run.fleet(guest)
+    assert losses == []
+    assert [entry["type"] for entry in api.pve.tasklog if "clone" in entry["type"]] == [
+        "vzclone" if vmid == 900 else "qmclone"
+    ]
+    assert not run.fleet(guest)["changed"]
+
+
+def test_a_clone_that_an_interrupted_run_began_is_waited_for(api, run, sources, container):
+    api.pve.time_scale = 0.02
+    api.pve.ct_secs["clone"] = 30
+    api.call(api.pve._lxc_clone("root@pam", {"node": "pve1", "vmid": 900, "newid": 100, "hostname": "guest-100"}))
+    assert api.pve.ct(100).lock == "create"
+    result = run.fleet(clone_of(container, 900, memory=777))["guests"][0]
+    assert result["actions"] == ["update memory"]
+    assert api.pve.ct(100).lock is None

@@ -175,6 +175,17 @@ class Archives:
                 config[key] = with_mac(value, fresh=bool(v.get("unique")))
         return {**config, **{key: with_mac(value) if key.startswith("net") else value for key, value in given.items()}}
 
+    # -------------------------------------------------------------------------------------------------- clones
+
+    async def _qm_clone(self, v: Values, user: str) -> str:
+        upid = await super()._qm_clone(v, user)
+        made = self.vm(int(v["newid"]))
+        for key, value in made.config.items() if made else ():
+            if DRIVE_KEY.match(key) and "cloudinit" in value:  # the one drive for discs that is copied
+                storage = v.get("storage") or value.partition(":")[0]
+                made.config[key] = self._qm_new_drive(made.vmid, key, f"{storage}:cloudinit,media=cdrom", None)[0]
+        return upid
+
     # -------------------------------------------------------------------------------------------------- moving
 
     def _left(self, guest: FakeCt | FakeVm, key: str, volume: str, delete: bool) -> None:

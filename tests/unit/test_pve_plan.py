@@ -101,6 +101,55 @@ def test_new_containers_are_unprivileged():
     assert made.after["rootfs"] == "size=8G,storage=tank"
 
 
+def verbs(made: Any) -> list[str]:
+    return [step.verb for step in made.steps]
+
+
+def test_a_volume_moves_then_grows_then_changes():
+    wanted = {"mp0": {"storage": "ssd", "size": "12G", "mp": "/srv"}}
+    made = planned({}, mp=wanted, move_volumes=True, state="started")
+    assert (verbs(made), made.moves) == (["move", "resize", "update", "start"], {"mp0": {"storage": "ssd"}})
+    assert made.before["mp0"] == "backup=1,mp=/srv,size=10G,storage=tank"
+    assert made.after["mp0"] == "mp=/srv,size=12G,storage=ssd"
+
+
+def test_a_guest_goes_before_it_changes_and_becomes_a_template_at_last():
+    guest = plan.Guest(params(memory=600, template=True, state="stopped"))
+    guest.item, guest.config, guest.running = {"node": "pve1"}, dict(CONFIG), True
+    guest.target, guest.mapped = "pve2", {"tank": "ssd"}
+    made = plan.Plan(guest)
+    assert verbs(made) == ["stop", "migrate", "update", "template"]
+    assert (made.before["node"], made.after["node"]) == ("pve1", "pve2")
+    assert guest.current("rootfs")["storage"] == "ssd"
+
+
+def cloned(config: dict[str, Any], clone: dict[str, Any] | None = None, **options: Any) -> Any:
+    """The plan for a clone of a guest that has this configuration."""
+    guest = plan.Guest(params(clone={"vmid": 900, **(clone or {})}, **options))
+    guest.source = {"vmid": 900, "node": "pve1"}
+    guest.inherit(config)
+    return plan.Plan(guest)
+
+
+def test_a_clone_has_what_its_source_has_but_for_what_only_one_can_have():
+    held = {**CONFIG, "lock": "backup", "template": 1, "unused0": "tank:x", "digest": "d"}
+    made = cloned(held, {"storage": "ssd"}, hostname="copy")
+    assert (verbs(made), said(made)) == (["clone"], "")
+    assert made.guest.inherited.keys() == {"hostname", "memory", "swap", "rootfs", "mp0", "net0", "unprivileged"}
+    assert "hwaddr" not in made.guest.inherited["net0"]
+    assert [made.guest.current(key)["storage"] for key in ("rootfs", "mp0")] == ["ssd", "ssd"]
+    assert made.after == {"hostname": "copy", "status": "stopped"}
+    assert set(made.before.values()) == {None, "absent"}
+
+
+def test_a_clone_is_changed_to_what_is_wanted():
+    made = cloned(CONFIG, memory=600, swap=512, rootfs="tank:9", state="started")
+    assert verbs(made) == ["clone", "resize", "update", "start"]
+    assert made.sets == {"memory": 600}
+    assert made.after == {"hostname": "web", "memory": 600, "rootfs": "size=9G,storage=tank", "swap": 512,
+                          "status": "running"}  # fmt: skip
+
+
 def test_destroying_needs_force_when_it_runs():
     assert said(planned({}, running=True, state="absent")).endswith("or set force.")
     made = planned({}, running=True, state="absent", force=True)
@@ -124,6 +173,8 @@ def test_destroying_needs_force_when_it_runs():
         ({"protection": 1}, {"state": "absent"}, ["protected", "turn off protection"]),
         ({"protection": 1}, {"delete": ["mp0"]}, ["protected", "mp0"]),
         ({}, {"state": "started", "_item": {"template": 1}}, ["template", "cannot be started"]),
+        ({"template": 1}, {"template": False}, ["template", "cannot become a guest again"]),
+        ({}, {"template": True, "state": "started"}, ["a template cannot be started", "set state"]),
         (None, {"rootfs": "tank:8"}, ["ostemplate is missing"]),
         (None, {"ostemplate": "local:vztmpl/x.tar.zst"}, ["rootfs is missing"]),
     ],

@@ -27,7 +27,10 @@ def duplicates(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
         for vmid, item in fleet.items.items()
         if vmid not in listed
     ]
-    if any(key.startswith(ADDRESSED) for plan in plans for key in plan.sets):
+    # All of a clone is new, although some of it needs no change after the cloning.
+    news = {id(plan.guest): plan.sets for plan in plans}
+    news.update({id(plan.guest): plan.guest.wanted for plan in plans if plan and plan.steps[0].verb == "clone"})
+    if any(key.startswith(ADDRESSED) for new in news.values() for key in new):
         list(pool.map(fleet.peek, others))
     outside: dict[tuple[str, Any], Guest] = {}
     for guest in others:
@@ -35,13 +38,12 @@ def duplicates(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
         outside.update(dict.fromkeys(claims(guest.name, nets), guest))
     problems = []
     inside: dict[tuple[str, Any], Guest] = {}
-    news = {id(plan.guest): plan.sets for plan in plans}
     for guest in fleet.guests:
         mine: list[tuple[str, Any]] = [("vmid", guest.vmid)]
         if guest.state != "absent":
             mine += claims(guest.name, [value for key, value in guest.wanted.items() if key.startswith(ADDRESSED)])
         new = news.get(id(guest), {})
-        fresh = claims(new.get("hostname", ""), [value for key, value in new.items() if key.startswith(ADDRESSED)])
+        fresh = claims(new.get("hostname") or "", [value for key, value in new.items() if key.startswith(ADDRESSED)])
         rivals = [(claim, inside[claim]) for claim in mine if claim in inside]
         rivals += [(claim, outside[claim]) for claim in fresh if claim in outside]
         for (what, value), rival in rivals[:1]:
@@ -121,6 +123,9 @@ def volumes(plan: Plan) -> list[tuple[str, str, int]]:
         current = plan.guest.current(key)
         place = {**current, **plan.moves.get(key, {})}
         found.append((key, place["storage"], plan.resizes.get(key, current.get("size", 0))))
+    clone = plan.guest.params.get("clone") or {}
+    if clone.get("storage") and plan.steps and plan.steps[0].verb == "clone":
+        found.append(("clone", clone["storage"], 0))
     return found
 
 
@@ -131,6 +136,8 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
     sources: list[tuple[Plan, str, str, str]] = []
     for plan in plans:
         guest = plan.guest
+        if guest.lacking:
+            problems.append(f"{guest}: {guest.lacking}.")
         for key, storage, _size in volumes(plan):
             item = fleet.storages.get((guest.home, storage))
             known = ", ".join(sorted(name for node, name in fleet.storages if node == guest.home))
@@ -192,15 +199,44 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
 
 
 def lives(fleet: Fleet, plans: list[Plan]) -> list[str]:
-    """What Proxmox VE would refuse when other things are done already: migrations, moved volumes, templates."""
+    """What Proxmox VE would refuse when other things are done already, or at once in its own words."""
     problems = []
     for plan in plans:
         found = departures(fleet, plan.guest) if plan.guest.target else []
+        if plan.guest.source and not plan.guest.exists:
+            found += origins(fleet, plan.guest, plan.guest.source)
         made = plan.guest.exists and any(step.verb == "template" for step in plan.steps)
         leaves = plan.moves and plan.guest.params.get("delete_moved")
         if made or leaves:
             found += kept(fleet, plan, made)
         problems += [f"{plan.guest}: {problem}." for problem in found]
+    return problems
+
+
+def origins(fleet: Fleet, guest: Guest, source: dict[str, Any]) -> list[str]:
+    """Why a guest cannot be cloned as is wanted."""
+    problems, clone, config = [], guest.params["clone"], source["config"]
+    who = f"clone: {guest.kind.noun} {source['vmid']}"
+    full = not source.get("template") if clone.get("full") is None else clone["full"]
+    if not full and not source.get("template"):
+        problems.append(f"{who} is no template, and only a template has linked clones: leave full out")
+    elif not full and clone.get("storage"):
+        problems.append(f"{who} has linked clones on its own storage only: leave storage out, or set full")
+    if guest.kind is not QEMU:
+        paths = [key for key, value in sorted(config.items()) if key.startswith("mp") and str(value).startswith("/")]
+        if paths:
+            problems.append(f"{who} has {', '.join(paths)}, which is no volume and cannot be cloned: take it off first")
+        if full and source.get("status") == "running" and not clone.get("snapname"):
+            problems.append(f"{who} is running, stop it first or clone one of its snapshots (snapname)")
+    if guest.node != source["node"]:
+        values = [guest.current(key) for key in guest.inherited if guest.kind.option(key)]
+        used = {value["storage"] for value in values if isinstance(value, dict) and ":" in value.get("volume", "")}
+        own = sorted(name for name in used if not fleet.storages.get((source["node"], name), {}).get("shared"))
+        if own:
+            problems.append(
+                f"{who} is on node '{source['node']}', and its clone would be on storage '{', '.join(own)}', which "
+                f"node '{guest.node}' does not share: leave node out, or set storage to one that is shared"
+            )
     return problems
 
 

@@ -95,6 +95,7 @@ class Fleet:
                 self.items[int(item["vmid"])] = item
         for guest in self.guests:
             self.locate(guest)
+        list(pool.map(self.read_source, [guest for guest in self.guests if guest.source and not guest.misplaced]))
         there = [guest for guest in self.guests if guest.exists and not guest.misplaced]
         live = {(guest.node, guest.kind.path) for guest in there if guest.state != "present"}
         running = {
@@ -116,6 +117,8 @@ class Fleet:
         """Where the guest is, or is to be."""
         item = self.items.get(guest.vmid)
         if item is None:
+            if guest.params.get("clone") and guest.state != "absent":
+                self.originate(guest)
             if not guest.node and len(self.nodes) == 1:
                 guest.node = next(iter(self.nodes))
             if guest.state != "absent" and guest.node not in self.nodes:
@@ -138,6 +141,44 @@ class Fleet:
         for node in dict.fromkeys((guest.node, guest.home)):
             if self.nodes.get(node, {}).get("status") == "offline":
                 guest.misplace(f"node '{node}' is offline, bring it back first")
+
+    def originate(self, guest: Guest) -> None:
+        """The guest that this one is to be a clone of."""
+        clone = guest.params["clone"]
+        vmid, name = clone.get("vmid"), (clone.get("name") or "").lower()
+        found = [
+            item
+            for item in self.items.values()
+            if vmid == item["vmid"] or (name and name == item.get("name", "").lower())
+        ]
+        which = vmid or f"'{name}'"
+        if len(found) > 1:
+            vmids = ", ".join(sorted(str(item["vmid"]) for item in found))
+            guest.misplace(f"clone: {which} is the name of several guests ({vmids}), write vmid in place of name")
+        elif not found:
+            guest.lacking = f"clone: guest {which} does not exist, or the privilege VM.Audit to see it is missing"
+            if not guest.node and len(self.nodes) > 1:
+                guest.misplace(guest.lacking)
+        elif KINDS[found[0]["type"]] is not guest.kind:
+            guest.misplace(f"clone: guest {which} is a {KINDS[found[0]['type']].noun}, not a {guest.kind.noun}")
+        else:
+            guest.source = dict(found[0])
+            guest.node = guest.node or guest.source["node"]
+
+    def read_source(self, guest: Guest) -> None:
+        source, snapshot = guest.source or {}, guest.params["clone"].get("snapname")
+        path = f"/nodes/{source['node']}/{guest.kind.path}/{source['vmid']}"
+        try:
+            config = self.client.get(f"{path}/config", **({"snapshot": snapshot} if snapshot else {"current": 1}))
+        except PveError as error:
+            if not snapshot or "does not exist" not in error.text:
+                raise
+            entries = self.client.get(f"{path}/snapshot")
+            known = ", ".join(sorted(entry["name"] for entry in entries if entry["name"] != "current"))
+            guest.misplace(f"clone: guest {source['vmid']} has no snapshot '{snapshot}', it has {known or 'none'}")
+            return
+        source["config"] = config
+        guest.inherit(config)
 
     def aim(self, guest: Guest, source: str) -> None:
         """The guest is to go from the source to the node that was given."""
@@ -173,7 +214,7 @@ class Fleet:
         except PveError as error:
             if not MISSING.search(error.text):
                 raise
-            guest.item, guest.config, guest.running = None, {}, False
+            guest.item, guest.config, guest.running = None, dict(guest.inherited), False
             self.follow(guest)
 
     def follow(self, guest: Guest) -> None:
@@ -212,16 +253,24 @@ class Fleet:
 
     def finish_creation(self, guest: Guest) -> None:
         """A creation that an earlier run began: wait for its task. A half-made guest is left alone."""
-        if guest.config.get("lock") != "create":
+        if guest.config.get("lock") not in ("create", "clone"):
             return
-        self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
+        if guest.params.get("clone"):
+            self.originate(guest)
+        self.settle(guest)
         self.reread(guest)
-        if guest.config.get("lock") == "create":
+        if guest.config.get("lock") in ("create", "clone"):
             guest.misplace(
-                "its creation was interrupted (lock 'create', and no task works on it): make sure that it holds "
-                f"nothing of value, remove it on node '{guest.node}' with '{guest.kind.tool} unlock "
+                f"its creation was interrupted (lock '{guest.config['lock']}', and no task works on it): make sure "
+                f"that it holds nothing of value, remove it on node '{guest.node}' with '{guest.kind.tool} unlock "
                 f"{guest.vmid}; {guest.kind.tool} destroy {guest.vmid}', and run again"
             )
+
+    def settle(self, guest: Guest) -> None:
+        """Wait for what is at work on the guest; that a guest is cloned is the work of its source."""
+        self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
+        if guest.source:
+            self.tasks.settle(guest.source["node"], str(guest), vmid=guest.source["vmid"])
 
     def validate(self, plans: list[Plan], pool: ThreadPoolExecutor) -> None:
         """Raise every problem of the whole plan at once."""
@@ -304,7 +353,7 @@ class Fleet:
                 if lost > LOST_TRIES:
                     raise
                 time.sleep(min(0.1 * lost, 2))
-                self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
+                self.settle(guest)
             except PveError as error:
                 if LOCKED.search(error.text):
                     if time.monotonic() > deadline:
@@ -313,7 +362,7 @@ class Fleet:
                     time.sleep(LOCK_PAUSE)
                 elif STALE.search(error.text) and stale < STALE_TRIES:
                     stale += 1
-                    self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
+                    self.settle(guest)
                 else:
                     raise
             self.reread(guest)
@@ -334,6 +383,22 @@ class Fleet:
                 values[key] = guest.params[key]
         upid = self.client.post(f"/nodes/{guest.node}/{guest.kind.path}", vmid=guest.vmid, **values)
         self.tasks.wait(upid, f"{guest}: create")
+        guest.item = {"vmid": guest.vmid, "type": guest.kind.path, "node": guest.node, "pool": values.get("pool")}
+
+    def do_clone(self, plan: Plan) -> None:
+        guest, source = plan.guest, plan.guest.source or {}
+        clone = guest.params["clone"]
+        values = {key: clone[key] for key in ("full", "storage", "snapname") if clone.get(key) is not None}
+        if guest.name:
+            values[guest.kind.name_key] = guest.name
+        if guest.params.get("pool"):
+            values["pool"] = guest.params["pool"]
+        if source["node"] != guest.node:
+            values["target"] = guest.node
+        guest.cloned = True
+        path = f"/nodes/{source['node']}/{guest.kind.path}/{source['vmid']}"
+        upid = self.client.post(f"{path}/clone", newid=guest.vmid, **values)
+        self.tasks.wait(upid, f"{guest}: clone")
         guest.item = {"vmid": guest.vmid, "type": guest.kind.path, "node": guest.node, "pool": values.get("pool")}
 
     def do_update(self, plan: Plan) -> None:

@@ -163,6 +163,12 @@ CONTROL = {
     "force": FLAG,
     "purge": FLAG,
     "state": {"type": "str", "choices": ["present", "started", "stopped", "absent"], "default": "present"},
+    "clone": {
+        **DICT,
+        "options": {"vmid": INT, "name": STR, "snapname": STR, "full": BOOL, "storage": STR},
+        "required_one_of": [("vmid", "name")],
+        "mutually_exclusive": [("vmid", "name")],
+    },
     "template": BOOL,
     "move_volumes": FLAG,
     "delete_moved": FLAG,

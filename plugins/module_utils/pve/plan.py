@@ -40,6 +40,10 @@ class Guest:
         self.target = ""  # the node that it is to go to
         self.mapped: dict[str, str] = {}  # storages, and those that take their place there
         self.item: dict[str, Any] | None = None
+        self.source: dict[str, Any] | None = None  # the guest that it is to be a clone of
+        self.lacking = ""  # why there is no source
+        self.inherited: dict[str, Any] = {}  # what a clone of it has
+        self.cloned = False
         self.config: dict[str, Any] = {}
         self.waiting: list[str] = []  # what a virtual machine takes at its next start only
         self.sent: set[str] = set()  # secrets, which cannot be read back
@@ -126,6 +130,31 @@ class Guest:
         """An empty value removes the key; so does zero where it means that there is no limit."""
         return not isinstance(value, (bool, int, float)) or key in ("cores", "cpulimit", "cpuunits", "vcpus")
 
+    def inherit(self, config: dict[str, Any]) -> None:
+        """What a clone has before anything is changed: all of its source, but for what only one guest can have."""
+        kind, storage = self.kind, (self.params["clone"].get("storage") or "")
+        names = {name: option for option, name in kind.renamed.items()}
+        for key, text in config.items():
+            option = kind.option(names.get(key, key))
+            if option is None or key == "vmgenid":
+                continue
+            self.inherited[key] = text
+            if not isinstance(option.kind, PropertyString):
+                continue
+            try:
+                value = option.kind.parse(text)
+            except Invalid:
+                continue
+            volume = value.get("volume", "") if isinstance(option.kind, Mount) else ""
+            if storage and ":" in volume and ("cloudinit" in volume or value.get("media") != "cdrom"):
+                value["volume"] = f"{storage}:{volume.partition(':')[2]}"
+            own = {name: item for name, item in value.items() if name not in ("hwaddr", "macaddr", "uuid", "storage")}
+            if own != value:
+                self.inherited[key] = option.kind.format(own)
+        default = f"Copy-of-VM-{config.get('name') or (self.source or {}).get('vmid')}" if kind is QEMU else ""
+        self.inherited[kind.name_key] = self.name or default or config.get(kind.name_key, "")
+        self.config = dict(self.inherited)
+
     def current(self, key: str) -> Any:
         """The canonical value that PVE has now; an absent key means its default."""
         option = self.kind.option(key)
@@ -186,7 +215,10 @@ class Plan:
             self._absent()
         else:
             if not guest.exists:
-                self._create()
+                if guest.params.get("clone"):
+                    self._clone()
+                else:
+                    self._create()
             else:
                 self._update()
                 self._migrate()
@@ -256,13 +288,30 @@ class Plan:
         self.steps += self._growing(self.imports)
         self._devices()
 
+    def _clone(self) -> None:
+        """What a clone is to be is done to it as to any guest, once it is there."""
+        guest, clone = self.guest, self.guest.params["clone"]
+        for key in lxc.CREATION:
+            if guest.params.get(key):
+                self.problem(f"'{key}' is not for a clone, which has what its source has: leave it out, or clone")
+        if guest.inherited:
+            self._update()
+        after = {key: self.after.get(key, guest.view(key, guest.current(key))) for key in guest.wanted}
+        self.before, self.after = {}, {}
+        for key, value in guest.wanted.items():
+            if value is not DELETE:
+                self.change(key, None, after[key] if guest.inherited else guest.view(key, value))
+        source = (guest.source or {}).get("vmid") or clone.get("vmid") or f"'{clone.get('name')}'"
+        snapshot = f" at snapshot '{clone['snapname']}'" if clone.get("snapname") else ""
+        self.steps.insert(0, Step("clone", f"clone guest {source}{snapshot}"))
+
     def _update(self) -> None:
         guest = self.guest
         for key, value in guest.wanted.items():
             option, current = guest.kind.option(key), guest.current(key)
             if option.secret and value is not DELETE:
-                unknown = guest.params.get("update_password") == "always" and key not in guest.sent
-                if unknown or not current:
+                always = guest.params.get("update_password") == "always" or guest.cloned or not guest.exists
+                if (always and key not in guest.sent) or not current:
                     self.sets[key] = value
                     self.change(key, guest.view(key, current), HIDDEN)
                 continue
