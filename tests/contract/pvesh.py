@@ -30,7 +30,8 @@ connection.request(method, "/api2/json" + path + query, body, headers)
 answer = connection.getresponse()
 content = json.load(answer)
 if answer.status >= 400:
-    sys.exit("%d %s" % (answer.status, (content.get("message") or answer.reason).strip()))
+    why = ["%s: %s" % pair for pair in (content.get("errors") or {{}}).items()]
+    sys.exit("\\n".join(["%d %s" % (answer.status, (content.get("message") or answer.reason).strip()), *why]))
 print(json.dumps(content["data"]))
 """
 
