@@ -158,6 +158,36 @@ def before_pve_backup(stage: Stage) -> None:
     stage.guests(100)
 
 
+def ceph(stage: Stage) -> None:
+    """Ceph on three nodes, with a monitor and disks."""
+    for node in ("pve1", "pve2", "pve3"):
+        stage.api.pve.add_node(node)
+        stage.api.pve.ceph_nodes.add(node)
+    for module in ("pve_ceph_init", "pve_ceph_mon"):
+        stage.run(module, {"node": "pve1"})
+
+
+def before_pve_ceph_fs(stage: Stage) -> None:
+    ceph(stage)
+    stage.run("pve_ceph_mds", {"node": "pve1"})
+
+
+def before_pve_ceph_init(stage: Stage) -> None:
+    stage.api.pve.ceph_nodes.add("pve1")
+
+
+def before_pve_ceph_osd(stage: Stage) -> None:
+    ceph(stage)
+    for path in ("/dev/sdb", "/dev/sdc", "/dev/nvme0n1"):
+        stage.api.pve.add_disk(path)
+    idle = {"host": "pve1", "status": "down", "in": 0, "device_class": "ssd", "disks": {}, "placed": True}
+    stage.api.pve.osds[3] = idle
+    pvesh.stand_in(stage.api, stage.tmp_path, stage.monkeypatch)
+
+
+before_pve_ceph_mds = before_pve_ceph_mgr = before_pve_ceph_mon = before_pve_ceph_pool = ceph
+
+
 def before_pve_cluster(stage: Stage) -> None:
     tests = importlib.import_module("tests.contract.test_cluster")
     second = stage.start_api()

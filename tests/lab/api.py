@@ -25,6 +25,7 @@ from fakepve.server import ok
 
 from tests.lab.access import Access
 from tests.lab.archives import Archives
+from tests.lab.ceph import Ceph
 from tests.lab.cluster import Cluster
 from tests.lab.datacenter import Datacenter
 from tests.lab.firewall import Firewall
@@ -623,6 +624,7 @@ class Pve(
     Machines,
     Node,
     Quorum,
+    Ceph,
     FakePve,
 ):
     """The fake API with everything above; state is set on its attributes, see fakepve's FakePve."""

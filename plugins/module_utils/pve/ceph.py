@@ -1,0 +1,177 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules for Ceph have in common: an object that a node is asked about, and a daemon that runs on it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import BRING_BACK, NO_QUORUM
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, STR
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import TaskFailed
+
+NODE = {"node": {**STR, "required": True}}
+CONSENT = {**BOOL, "default": False}
+# An id of a daemon, as systemd and Ceph both take it.
+DAEMON = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+
+# PVE's words (regular expressions) for a Ceph that is not there yet, and what comes first then.
+NO_PACKAGES = r"binary not installed|please run 'pveceph install'"
+NO_CONFIGURATION = r"configuration not initialized|not fully configured"
+NO_MONITOR = r"rados_connect failed|rados_conf_read_file failed"
+REMEDIES = {
+    NO_PACKAGES: "Ceph is not installed on node '{node}': run 'pveceph install --repository no-subscription' there",
+    NO_CONFIGURATION: "Ceph has no configuration: create it with pve_ceph_init",
+    NO_MONITOR: "no monitor of Ceph answers: create the first with pve_ceph_mon, or look at 'ceph -s' on the node",
+    r"got timeout": "Ceph does not answer: look at 'ceph -s' on node '{node}'",
+    r"all MDS daemons must be inactive": "stop its metadata servers ('pveceph stop --service mds.NAME' on their nodes)",
+    NO_QUORUM: BRING_BACK,
+}
+NOT_YET = re.compile("|".join((NO_PACKAGES, NO_CONFIGURATION, NO_MONITOR)))
+
+
+class CephObject(Resource):
+    """Something of a Ceph cluster, asked of one node; Ceph itself may not be there yet."""
+
+    # Options that count when the object is made, and of which nothing can be read afterwards.
+    making: tuple[str, ...] = ()
+
+    def __init__(self, module: AnsibleModule, table: Table) -> None:
+        super().__init__(module, table)
+        self.node: str = self.params["node"]
+        self.ready = True  # Ceph answers
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def find(self) -> dict[str, Any] | None:
+        """The object where Ceph answers."""
+        return super().fetch()
+
+    def fetch(self) -> dict[str, Any] | None:
+        try:
+            return self.find()
+        except PveError as error:
+            if not NOT_YET.search(error.text):
+                raise
+            nothing = self.state == "absent" and re.search(NO_CONFIGURATION, error.text)
+            if not nothing and not self.module.check_mode:
+                raise
+            if not nothing:
+                # What comes before in the same run may be about to make it.
+                self.module.warn(f"{self}: {self.explained(error)}")
+            self.ready = False
+            return None
+
+    def explained(self, error: PveError) -> str:
+        """PVE's words with what to do about them."""
+        remedy = next((text for words, text in REMEDIES.items() if re.search(words, error.text)), "")
+        remedy = remedy.format(node=self.node)
+        if isinstance(error, TaskFailed):
+            return f"{error}. Remedy: {remedy}." if remedy else str(error)
+        return f"{remedy} (Proxmox VE says: {error.text})." if remedy else str(error)
+
+    # ------------------------------------------------------------------------------------------------ planning
+
+    def compare(self) -> None:
+        if self.raw is not None:
+            for name in self.making:
+                self.wanted.pop(name, None)
+        super().compare()
+
+    def predicted(self, action: str, before: dict[str, Any]) -> dict[str, Any]:
+        after = super().predicted(action, before)
+        return {name: value for name, value in after.items() if name not in self.making}
+
+    def check_sizes(self) -> None:
+        """The copies of an object: how many there are, and how many there must be."""
+        for name in ("size", "min_size"):
+            if self.sets.get(name) == 1 and not self.params["force"]:
+                self.problem(f"{name} 1 loses data with the first broken disk, give 2 or more, or set force to true")
+        if {"size", "min_size"} & self.sets.keys() and self.after("min_size") > self.after("size"):
+            self.problem(
+                f"min_size {self.after('min_size')} is more than size {self.after('size')}, nothing could be written"
+            )
+
+    def consent(self, what: str) -> None:
+        """Nothing that holds data goes without a word of its own."""
+        if not self.params["destroy_data"]:
+            raise PveError(f"{self}: removing it destroys {what}: set destroy_data to true if that is meant.")
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    def send(self, method: str, path: str, **values: Any) -> Any:
+        """A write. If its answer is lost, what it began ends before anybody looks what there is."""
+        try:
+            return getattr(self.client, method)(path, **values)
+        except Unreachable:
+            for task in self.client.get(f"/nodes/{self.node}/tasks", source="active") or []:
+                if str(task.get("type", "")).startswith("ceph") and not task.get("endtime"):
+                    with contextlib.suppress(TaskFailed):
+                        self.tasks.wait(task["upid"], f"{self}")
+            raise
+
+    def update(self) -> Any:
+        gone = {self.api_key(name): 0 for name in self.deletes}
+        return self.send("put", self.item_path, **self.values(self.sets), **gone)
+
+    # ------------------------------------------------------------------------------------------------- running
+
+    def run(self) -> dict[str, Any]:
+        try:
+            return super().run()
+        except PveError as error:
+            sentence = self.explained(error)
+            prefix = "" if sentence.startswith(str(self)) else f"{self}: "
+            raise PveError(f"{prefix}{sentence}", error.text, error.status) from error
+
+
+class Daemon(CephObject):
+    """A monitor, a manager or a metadata server."""
+
+    def __init__(self, module: AnsibleModule, table: Table) -> None:
+        module.params[table.id] = module.params[table.id] or module.params["node"]
+        super().__init__(module, table)
+        self.daemons: list[dict[str, Any]] = []  # all of the kind, wherever they run
+        if not DAEMON.fullmatch(self.name):
+            self.problem(f"{table.id} '{self.name}' is not an id: write letters, digits and dashes")
+
+    def find(self) -> dict[str, Any] | None:
+        self.daemons = self.client.get(self.path)
+        return next((item for item in self.daemons if item["name"] == self.name), None)
+
+    def others(self, *states: str) -> list[str]:
+        """The daemons of the kind besides this one that are in one of these states."""
+        return [
+            item["name"]
+            for item in self.daemons
+            if item["name"] != self.name and str(item.get("state", "")).startswith(states)
+        ]
+
+    def check_removal(self) -> None:
+        """Raises PveError if Ceph needs the daemon."""
+
+    def plan(self) -> str:
+        host = (self.raw or {}).get("host")
+        if host and host != self.node:
+            raise PveError(
+                f"{self} is on node '{host}' and not on '{self.node}': give that node, or another {self.table.id}."
+            )
+        action = super().plan()
+        if action == "delete":
+            self.check_removal()
+        elif self.raw is not None and self.raw.get("state") in ("stopped", "unknown"):
+            self.module.warn(
+                f"{self} is there and does not run ({self.raw['state']}): look at its service on the node."
+            )
+        return action
+
+    def create(self) -> Any:
+        return self.send("post", self.item_path, **self.values(self.sets))
+
+    def delete(self) -> Any:
+        return self.send("delete", self.item_path)

@@ -1,0 +1,660 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ceph: its configuration, daemons, disks, pools and file systems."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract import pvesh
+from tests.contract.life import Life, both, limited, lives, nothing, whole_life
+from tests.contract.serving import TOKEN
+
+NODE = {"node": "pve1"}
+DISK = {**NODE, "dev": "/dev/sdb"}
+POOL = {**NODE, "name": "guests"}
+SYSTEM = {**NODE, "name": "files"}
+
+
+@pytest.fixture
+def installed(run):
+    """Ceph's packages are on the node."""
+    run.api.pve.ceph_nodes.add("pve1")
+    return run
+
+
+@pytest.fixture
+def ceph(installed):
+    """A Ceph with one monitor and disks to choose from."""
+    installed("pve_ceph_init", NODE)
+    installed("pve_ceph_mon", NODE)
+    pve = installed.api.pve
+    pve.add_disk("/dev/sda", used="partitions", gpt=1)
+    pve.add_disk("/dev/sda1", parent="/dev/sda", used="EFI")
+    pve.add_disk("/dev/sda3", parent="/dev/sda", used="LVM")
+    for letter in "bcd":
+        pve.add_disk(f"/dev/sd{letter}", by_id_link=f"/dev/disk/by-id/wwn-{letter}")
+    pve.add_disk("/dev/sde", used="ZFS")
+    installed.api.requests()
+    return installed
+
+
+@pytest.fixture
+def root(ceph):
+    """The login that may create and destroy OSDs."""
+    return {"api_token_id": None, "api_token_secret": None, "api_password": ceph.api.pve.password}
+
+
+@pytest.fixture
+def servers(ceph):
+    """Two metadata servers."""
+    ceph("pve_ceph_mds", NODE)
+    ceph("pve_ceph_mds", {**NODE, "name": "second"})
+    return ceph
+
+
+def has(message, *words):
+    assert [word for word in words if word not in message] == []
+
+
+def sent(run):
+    """The writes besides logins."""
+    return [request for request in run.api.writes() if request.path != "/access/ticket"]
+
+
+# ------------------------------------------------------------------------------------- what must be there before
+
+EVERYTHING = [
+    ("pve_ceph_init", NODE),
+    ("pve_ceph_mon", NODE),
+    ("pve_ceph_mgr", NODE),
+    ("pve_ceph_mds", NODE),
+    ("pve_ceph_osd", DISK),
+    ("pve_ceph_pool", POOL),
+    ("pve_ceph_fs", SYSTEM),
+]
+
+
+@pytest.mark.parametrize(("module", "options"), EVERYTHING)
+def test_without_its_packages_the_command_that_brings_them_is_said(run, module, options):
+    message = run.fails(module, options)
+    has(message, "Ceph is not installed on node 'pve1'", "pveceph install --repository no-subscription")
+    has(message, "binary not installed")
+    assert run.api.writes() == []
+
+
+@pytest.mark.parametrize(("module", "options"), EVERYTHING[1:])
+def test_without_a_configuration_the_module_that_makes_it_is_said(installed, module, options):
+    has(installed.fails(module, options), "pve_ceph_init", "pveceph configuration not initialized")
+
+
+@pytest.mark.parametrize(("module", "options"), EVERYTHING[2:])
+def test_without_a_monitor_the_module_that_makes_it_is_said(installed, module, options):
+    installed("pve_ceph_init", NODE)
+    has(installed.fails(module, options), "pve_ceph_mon", "rados_connect failed", "ceph -s")
+
+
+@pytest.mark.parametrize(("module", "options"), EVERYTHING[1:])
+def test_where_there_is_no_ceph_there_is_nothing_to_remove(installed, module, options):
+    number = {"osdid": 0} if module == "pve_ceph_osd" else {}
+    assert not installed(module, {**options, **number, "state": "absent"})["changed"]
+
+
+def test_check_mode_goes_through_a_whole_ceph_that_does_not_exist_yet(run):
+    run.api.pve.add_disk("/dev/sdb")
+    root = {"api_token_id": None, "api_token_secret": None, "api_password": run.api.pve.password}
+    for module, options in EVERYTHING:
+        result = run(module, {**options, **(root if module == "pve_ceph_osd" else {})}, check=True)
+        assert result["changed"], module
+        assert "not installed on node 'pve1'" in str(result["warnings"])
+    assert sent(run) == []
+
+
+@pytest.mark.parametrize(("module", "options"), EVERYTHING)
+def test_a_node_that_is_offline_is_named(ceph, module, options):
+    ceph.api.pve.set_node_offline("pve1")
+    has(ceph.fails(module, options), "does not reach the node", "/nodes/pve1/", "bring it back")
+
+
+@pytest.mark.parametrize(("module", "options"), [EVERYTHING[0], EVERYTHING[5]])
+def test_without_quorum_the_words_of_the_api_and_a_remedy_are_said(installed, module, options):
+    if module == "pve_ceph_pool":
+        installed("pve_ceph_init", NODE)
+        installed("pve_ceph_mon", NODE)
+    installed.api.pve.lose_quorum()
+    message = installed.fails(module, options)
+    has(message, "no quorum", "pvecm status", "bring them back")
+    if module == "pve_ceph_pool":
+        has(message, "cluster not ready - no quorum?")
+
+
+# -------------------------------------------------------------------------------------------------- configuration
+
+INIT = {"network": "192.0.2.0/24", "cluster_network": "198.51.100.0/24", "size": 3, "min_size": 2}
+
+
+def test_the_configuration_is_made_once(installed):
+    wanted = {**NODE, **INIT, "disable_cephx": False}
+    life = Life("pve_ceph_init", NODE, wanted, {})
+    result = both(installed, life, wanted)
+    assert result["changed"]
+    assert result["ceph"]["public_network"] == "192.0.2.0/24"
+    fsid = installed.api.pve.ceph_conf["global"]["fsid"]
+    for options in (wanted, {}, {"network": "192.0.2.11/24"}, {"size": 3}):
+        nothing(installed, life, options)
+    assert installed.api.pve.ceph_conf["global"]["fsid"] == fsid
+
+
+def test_defaults_are_those_of_proxmox_ve(installed):
+    installed("pve_ceph_init", NODE)
+    assert not installed("pve_ceph_init", {**NODE, "size": 3, "min_size": 2, "disable_cephx": False})["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"network": "203.0.113.0/24"}, ["network is '192.0.2.0/24'", "'203.0.113.0/24'"]),
+        ({"cluster_network": "203.0.113.0/24"}, ["cluster_network is '198.51.100.0/24'"]),
+        ({"size": 2}, ["size is '3'", "'2'"]),
+        ({"disable_cephx": True}, ["disable_cephx is 'False'", "'True'"]),
+        ({"network": ""}, ["network is '192.0.2.0/24'"]),
+    ],
+)
+def test_a_configuration_is_never_written_again(installed, options, words, check):
+    installed("pve_ceph_init", {**NODE, **INIT})
+    installed.api.requests()
+    has(installed.fails("pve_ceph_init", {**NODE, **options}, check=check), "/etc/pve/ceph.conf", *words)
+    assert installed.api.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"network": "192.0.2.0"}, ["network", "'192.0.2.0'", "192.0.2.0/24"]),
+        ({"cluster_network": "192.0.2.0/24"}, ["cluster_network needs network"]),
+        ({"size": 1, "min_size": 1}, ["size 1 loses data", "min_size 1", "force"]),
+        ({"size": 2, "min_size": 3}, ["min_size 3 is more than size 2"]),
+        ({"size": 8}, ["size", "at most 7"]),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_before_the_first_write(installed, options, words):
+    has(installed.fails("pve_ceph_init", {**NODE, **options}), *words)
+    assert installed.api.writes() == []
+
+
+def test_a_configuration_written_by_hand_is_understood(installed):
+    installed.api.pve.ceph_conf = {
+        "global": {"auth client required": "none ; no logins", "public-network": "192.0.2.0/24, 198.51.100.0/24"}
+    }
+    wanted = {**NODE, "disable_cephx": True, "network": "198.51.100.0/24,192.0.2.0/24"}
+    assert not installed("pve_ceph_init", wanted)["changed"]
+
+
+# --------------------------------------------------------------------------------------------------------- daemons
+
+
+@lives(
+    Life("pve_ceph_mon", {**NODE, "monid": "second"}, {"mon_address": ["192.0.2.12"]}, {}),
+    Life("pve_ceph_mgr", {**NODE, "id": "second"}, {}, {}),
+    Life("pve_ceph_mds", {**NODE, "name": "second"}, {}, {}),
+)
+def test_whole_life_of_a_daemon(ceph, life):
+    whole_life(ceph, life)
+
+
+def test_the_first_monitor_brings_a_manager_with_it(ceph):
+    assert not ceph("pve_ceph_mgr", NODE)["changed"]
+    assert ceph("pve_ceph_mon", NODE)["monitor"]["quorum"] == 1
+
+
+def test_addresses_of_a_monitor_are_compared_by_meaning(ceph):
+    wanted = {**NODE, "monid": "dual", "mon_address": ["192.0.2.12", "2001:DB8:0::12"]}
+    daemon = {"host": "pve1", "rank": 1, "quorum": 1, "state": "running"}
+    for addr in (
+        "[v2:192.0.2.12:3300/0,v2:[2001:db8::12]:3300/0]",
+        "[v2:[2001:db8::12]:3300/0,v1:[2001:db8::12]:6789/0,v2:192.0.2.12:3300/0]",
+    ):
+        ceph.api.pve.ceph_daemons["mon"]["dual"] = {**daemon, "addr": addr}
+        assert not ceph("pve_ceph_mon", wanted)["changed"], addr
+    message = ceph.fails("pve_ceph_mon", {**wanted, "mon_address": ["192.0.2.12"]})
+    has(message, "monitor 'dual'", "mon_address is", "cannot be changed")
+    # One that Ceph does not see has no address to compare.
+    ceph.api.pve.ceph_daemons["mon"]["dual"] = {"host": "pve1", "state": "stopped", "service": 1}
+    result = ceph("pve_ceph_mon", wanted)
+    assert not result["changed"]
+    has(str(result["warnings"]), "does not run (stopped)")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_the_last_monitor_stays(ceph, check):
+    has(ceph.fails("pve_ceph_mon", {**NODE, "state": "absent"}, check=check), "monitor 'pve1'", "last one")
+    assert ceph.api.writes() == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_monitor_without_which_there_is_no_quorum_stays(ceph, check):
+    monitors = ceph.api.pve.ceph_daemons["mon"]
+    for rank, name in enumerate(("a", "b"), 1):
+        monitors[name] = {"host": "pve1", "rank": rank, "state": "stopped", "addr": f"192.0.2.{30 + rank}:6789/0"}
+    gone = {**NODE, "state": "absent"}
+    has(ceph.fails("pve_ceph_mon", gone, check=check), "of the other 2 only 0", "no quorum")
+    # Half of them is no majority either.
+    monitors["a"].update(quorum=1, state="running")
+    has(ceph.fails("pve_ceph_mon", gone, check=check), "of the other 2 only 1", "ceph mon stat")
+    assert ceph.api.writes() == []
+    # One that is down may go, the others are as many as before.
+    assert ceph("pve_ceph_mon", {**gone, "monid": "b"}, check=check)["changed"]
+
+
+def test_a_daemon_of_another_node_is_left_alone(ceph):
+    ceph.api.pve.add_node("pve2")
+    ceph.api.pve.ceph_nodes.add("pve2")
+    for module, key in (("pve_ceph_mon", "monid"), ("pve_ceph_mgr", "id")):
+        for state in ("present", "absent"):
+            message = ceph.fails(module, {"node": "pve2", key: "pve1", "state": state})
+            has(message, "'pve1'", "is on node 'pve1' and not on 'pve2'")
+    assert ceph.api.writes() == []
+
+
+def test_the_last_manager_goes_with_a_warning(ceph):
+    gone = {**NODE, "state": "absent"}
+    has(str(ceph("pve_ceph_mgr", gone, check=True)["warnings"]), "manager 'pve1'", "last one that runs")
+    ceph("pve_ceph_mgr", {**NODE, "id": "second"})
+    assert "warnings" not in ceph("pve_ceph_mgr", gone)
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "words"),
+    [
+        ("pve_ceph_mon", {"monid": "a_b"}, ["monid 'a_b' is not an id", "dashes"]),
+        ("pve_ceph_mgr", {"id": "-x"}, ["id '-x' is not an id"]),
+        ("pve_ceph_mds", {"name": "1st"}, ["name '1st' begins with a digit"]),
+        ("pve_ceph_mon", {"mon_address": ["pve1"]}, ["mon_address", "'pve1' is not an IP address"]),
+    ],
+)
+def test_a_daemon_that_cannot_be_is_refused_before_the_first_write(ceph, module, options, words):
+    has(ceph.fails(module, {**NODE, **options}), *words)
+    assert ceph.api.writes() == []
+
+
+def test_the_last_metadata_server_stays_while_there_are_files(servers):
+    servers("pve_ceph_fs", SYSTEM)
+    first, second = ({**NODE, "name": name, "state": "absent"} for name in ("pve1", "second"))
+    assert servers("pve_ceph_mds", second)["changed"]
+    has(servers.fails("pve_ceph_mds", first), "metadata server 'pve1'", "file system files", "force")
+    assert servers("pve_ceph_mds", {**first, "force": True})["changed"]
+
+
+# ----------------------------------------------------------------------------------------------------------- disks
+
+
+def test_a_disk_becomes_an_osd_once(ceph, root):
+    wanted = {**DISK, **root, "db_dev": "/dev/sdc", "db_dev_size": 60, "encrypted": True, "crush_device_class": "nvme"}
+    predicted = ceph("pve_ceph_osd", wanted, check=True)
+    assert sent(ceph) == []
+    made = ceph("pve_ceph_osd", wanted)
+    assert made["changed"]
+    assert made["diff"] == predicted["diff"]
+    shown = {"id": 0, "name": "osd.0", "type": "osd", "host": "pve1", "device_class": "nvme", "status": "up", "in": 1}
+    assert made["osds"] == [shown]
+    ceph.api.requests()
+    by_id = {"dev": "/dev/disk/by-id/wwn-b", "db_dev": "/dev/disk/by-id/wwn-c"}
+    for spelling in (wanted, {**DISK, **root}, {**wanted, "db_dev_size": 30}, {**wanted, **by_id}):
+        assert not ceph("pve_ceph_osd", spelling)["changed"]
+        requests = [request for request in ceph.api.requests() if request.path != "/access/ticket"]
+        assert {request.method for request in requests} == {"GET"}
+        assert len(requests) <= 3
+    # Another OSD has its database beside the first one's.
+    assert ceph("pve_ceph_osd", {**NODE, **root, "dev": "/dev/sdd", "db_dev": "/dev/sdc"})["changed"]
+
+
+def test_several_osds_on_a_disk(ceph, root):
+    wanted = {**DISK, **root, "osds_per_device": 2}
+    assert [osd["id"] for osd in ceph("pve_ceph_osd", wanted)["osds"]] == [0, 1]
+    assert not ceph("pve_ceph_osd", wanted)["changed"]
+    has(ceph.fails("pve_ceph_osd", {**wanted, "osds_per_device": 4}), "osds_per_device is '2'", "cannot be changed")
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dev": "/dev/sde"}, ["disk '/dev/sde' of node 'pve1'", "in use (ZFS)", "/dev/sdb, /dev/sdc, /dev/sdd"]),
+        ({"dev": "/dev/sda"}, ["(partitions: /dev/sda1 EFI, /dev/sda3 LVM)", "ceph-volume lvm zap /dev/sda --destroy"]),
+        ({"dev": "/dev/sdz"}, ["disk '/dev/sdz'", "is not there", "empty disk: /dev/sdb"]),
+        ({"db_dev": "/dev/sdz"}, ["db_dev '/dev/sdz' is not there"]),
+        ({"db_dev": "/dev/sde"}, ["db_dev '/dev/sde' is in use (ZFS)"]),
+        ({"db_dev": "/dev/sdb"}, ["db_dev is the same disk as dev"]),
+        ({"db_dev": "/dev/sdc", "wal_dev": "/dev/disk/by-id/wwn-c"}, ["wal_dev is the same disk as db_dev"]),
+        ({"db_dev_size": 10}, ["db_dev_size needs db_dev"]),
+        ({"wal_dev_size": 10}, ["wal_dev_size needs wal_dev"]),
+        ({"db_dev": "/dev/sdc", "osds_per_device": 2}, ["osds_per_device does not go together with db_dev"]),
+        ({"db_dev": "/dev/sdc", "db_dev_size": 0.5}, ["db_dev_size", "at least 1"]),
+    ],
+)
+def test_a_disk_that_cannot_be_taken_is_refused_before_the_first_write(ceph, root, options, words, check):
+    has(ceph.fails("pve_ceph_osd", {**DISK, **root, **options}, check=check), *words)
+    assert sent(ceph) == []
+
+
+def test_a_disk_of_another_ceph_is_not_taken_for_one_of_this(ceph, root):
+    """Its number may even be one that this Ceph has, on another node."""
+    ceph.api.pve.ceph_disks["pve1"]["/dev/sdb"].update({"used": "LVM", "osdid": "7", "osdid-list": ["7"]})
+    has(ceph.fails("pve_ceph_osd", {**DISK, **root}), "holds osd.7", "of another or of an earlier Ceph", "zap")
+    ceph.api.pve.osds[7] = {"host": "pve2", "status": "up", "in": 1, "device_class": "ssd", "disks": {}, "placed": True}
+    has(ceph.fails("pve_ceph_osd", {**DISK, **root}), "holds osd.7")
+    assert sent(ceph) == []
+
+
+def test_what_an_osd_is_cannot_be_changed(ceph, root):
+    ceph("pve_ceph_osd", {**DISK, **root, "db_dev": "/dev/sdc"})
+    for options, words in (
+        ({"encrypted": True}, ["encrypted is 'False'", "'True'"]),
+        ({"crush_device_class": "hdd"}, ["crush_device_class is 'ssd'", "'hdd'"]),
+        ({"db_dev": "/dev/sdd"}, ["db_dev is '/dev/sdc'", "'/dev/sdd'"]),
+        ({"wal_dev": "/dev/sdd"}, ["wal_dev is 'None'"]),
+    ):
+        has(ceph.fails("pve_ceph_osd", {**DISK, **root, **options}), "cannot be changed", *words)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_token_is_told_who_may_create_osds(ceph, check):
+    message = ceph.fails("pve_ceph_osd", DISK, check=check)
+    has(message, "root@pam", f"token '{TOKEN}'", "api_backend 'local'", "create OSDs")
+    assert ceph.api.writes() == []
+
+
+def test_root_on_the_node_manages_osds_with_pvesh(ceph, tmp_path, monkeypatch):
+    pvesh.stand_in(ceph.api, tmp_path, monkeypatch)
+    local = {**NODE, "api_backend": "local"}
+    assert ceph("pve_ceph_osd", {**local, "dev": "/dev/sdb", "encrypted": True})["changed"]
+    assert not ceph("pve_ceph_osd", {**local, "dev": "/dev/sdb"})["changed"]
+    ceph.api.pve.osds[0].update({"in": 0, "status": "down"})
+    assert ceph("pve_ceph_osd", {**local, "osdid": 0, "state": "absent", "destroy_data": True})["changed"]
+    assert ceph.api.pve.osds == {}
+
+
+def test_an_osd_that_does_not_come_up_is_said(ceph, root):
+    class Hidden(dict):
+        def __setitem__(self, number, osd):
+            super().__setitem__(number, {**osd, "host": "elsewhere"})
+
+    ceph.api.pve.osds = Hidden()
+    message = ceph.fails("pve_ceph_osd", {**DISK, **root, "task_timeout": 1})
+    has(message, "did not come up within 1 s", "ceph-osd.target")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_osd_goes_only_when_nothing_is_lost_with_it(ceph, root, check):
+    ceph("pve_ceph_osd", {**DISK, **root})
+    ceph.api.requests()
+    gone = {**NODE, **root, "osdid": 0, "state": "absent"}
+    agreed = {**gone, "destroy_data": True}
+    has(ceph.fails("pve_ceph_osd", gone, check=check), "OSD 0 of node 'pve1'", "destroy_data")
+    osd = ceph.api.pve.osds[0]
+    for state, words in (
+        ({}, ["it is up and in", "ceph osd out 0", "systemctl stop ceph-osd@0"]),
+        ({"in": 0}, ["it is up."]),
+        ({"in": 1, "status": "down"}, ["it is in."]),
+    ):
+        osd.update(state)
+        has(ceph.fails("pve_ceph_osd", agreed, check=check), *words)
+    osd.update({"in": 0, "status": "down"})
+    ceph.api.pve.unsafe["0"] = "OSD(s) 0 have 12 pgs currently mapped to them."
+    has(ceph.fails("pve_ceph_osd", agreed, check=check), "12 pgs", "force")
+    has(ceph.fails("pve_ceph_osd", {**agreed, "node": "pve1", "osdid": 0, **token(ceph)}, check=check), "12 pgs")
+    assert sent(ceph) == []
+    assert ceph("pve_ceph_osd", {**agreed, "force": True}, check=True)["changed"]
+    ceph.api.pve.unsafe.clear()
+    has(ceph.fails("pve_ceph_osd", {**agreed, **token(ceph)}, check=check), "api_backend 'local'", "destroy OSDs")
+    assert ceph("pve_ceph_osd", agreed)["changed"]
+    assert not ceph("pve_ceph_osd", agreed)["changed"]
+    # The disk is empty again.
+    assert ceph("pve_ceph_osd", {**DISK, **root})["changed"]
+
+
+def token(run):
+    return {**run.api.connection, "api_password": None}
+
+
+def test_an_osd_of_another_node_is_named(ceph, root):
+    ceph.api.pve.osds[3] = {"host": "pve2", "status": "down", "in": 0, "device_class": "", "disks": {}, "placed": True}
+    gone = {**NODE, **root, "osdid": 3, "state": "absent", "destroy_data": True}
+    has(ceph.fails("pve_ceph_osd", gone), "in node 'pve2'")
+
+
+def test_volumes_may_be_kept_for_inspection(ceph, root):
+    ceph("pve_ceph_osd", {**DISK, **root})
+    ceph.api.pve.osds[0].update({"in": 0, "status": "down"})
+    gone = {**NODE, **root, "osdid": 0, "state": "absent", "destroy_data": True, "cleanup": False}
+    ceph("pve_ceph_osd", gone)
+    assert ceph.api.pve.ceph_disks["pve1"]["/dev/sdb"]["used"] == "LVM"
+
+
+# ----------------------------------------------------------------------------------------------------------- pools
+
+
+@lives(
+    Life(
+        "pve_ceph_pool",
+        {**POOL, "destroy_data": True},
+        {
+            "size": 3,
+            "min_size": 2,
+            "pg_num": 64,
+            "pg_num_min": 16,
+            "pg_autoscale_mode": "warn",
+            "application": "rbd",
+            "crush_rule": "replicated_rule",
+            "target_size": "500G",
+            "target_size_ratio": 0.5,
+        },
+        {
+            "size": 4,
+            "min_size": 3,
+            "pg_num": 128,
+            "pg_num_min": 32,
+            "pg_autoscale_mode": "off",
+            "crush_rule": "fast",
+            "target_size": "1T",
+            "target_size_ratio": 0.2,
+        },
+        spellings=[{"target_size": "536870912000"}, {"target_size": "512000M"}, {"target_size_ratio": "0.50"}],
+        removed=["target_size"],
+    )
+)
+def test_whole_life_of_a_pool(ceph, life):
+    ceph.api.pve.crush_rules.append("fast")
+    whole_life(ceph, life)
+
+
+def test_defaults_of_a_pool_are_those_of_proxmox_ve(ceph):
+    ceph("pve_ceph_pool", POOL)
+    same = {"size": 3, "min_size": 2, "pg_num": 128, "pg_autoscale_mode": "warn", "application": "rbd", "pg_num_min": 0}
+    nothing(ceph, Life("pve_ceph_pool", POOL, {}, {}), {**same, "target_size": "0", "target_size_ratio": 0})
+
+
+def test_a_number_of_groups_that_ceph_is_on_its_way_to_is_no_drift(ceph):
+    wanted = {**POOL, "pg_num": 64}
+    ceph("pve_ceph_pool", wanted)
+    ceph("pve_ceph_pool", {**wanted, "pg_num": 256})
+    assert ceph.api.pve.ceph_pools["guests"]["pg_num"] == 64
+    assert not ceph("pve_ceph_pool", {**wanted, "pg_num": 256})["changed"]
+
+
+def test_a_number_of_groups_that_ceph_chooses_is_no_drift(ceph):
+    wanted = {**POOL, "pg_num": 64, "pg_autoscale_mode": "on"}
+    ceph("pve_ceph_pool", wanted)
+    ceph.api.pve._ceph_pool_change("guests", {"pg_num": 32})
+    assert not ceph("pve_ceph_pool", wanted)["changed"]
+    # It counts again as soon as Ceph does not choose any more.
+    result = ceph("pve_ceph_pool", {**wanted, "pg_autoscale_mode": "off"})
+    assert result["diff"]["after"] == {"pg_autoscale_mode": "off", "pg_num": 64}
+
+
+def test_another_size_leaves_the_least_number_of_copies_alone(ceph):
+    """Ceph chooses another one with every size."""
+    ceph("pve_ceph_pool", {**POOL, "size": 5, "min_size": 4})
+    result = ceph("pve_ceph_pool", {**POOL, "size": 6})
+    assert result["diff"] == {"before": {"size": 5}, "after": {"size": 6}}
+    assert ceph.api.pve.ceph_pools["guests"]["min_size"] == 4
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 1, "min_size": 1}, ["size 1 loses data", "min_size 1 loses data", "force"]),
+        ({"min_size": 1}, ["min_size 1 loses data"]),
+        ({"size": 2, "min_size": 3}, ["min_size 3 is more than size 2"]),
+        ({"name": "a pool"}, ["is not a name of a pool"]),
+        ({"crush_rule": "nosuch"}, ["crush_rule 'nosuch' does not exist", "replicated_rule"]),
+        ({"target_size": "many"}, ["target_size", "'many' is not a size"]),
+        ({"pg_num": 0}, ["pg_num", "at least 1"]),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused_before_the_first_write(ceph, options, words, check):
+    has(ceph.fails("pve_ceph_pool", {**POOL, **options}, check=check), *words)
+    assert ceph.api.writes() == []
+
+
+def test_one_copy_takes_a_word_of_its_own(ceph):
+    assert ceph("pve_ceph_pool", {**POOL, "size": 1, "min_size": 1, "force": True})["changed"]
+    # What is so already is no decision of this run.
+    assert not ceph("pve_ceph_pool", {**POOL, "size": 1, "min_size": 1})["changed"]
+
+
+def test_what_never_changes_of_a_pool(ceph):
+    ceph("pve_ceph_pool", POOL)
+    has(ceph.fails("pve_ceph_pool", {**POOL, "application": "rgw"}), "application is 'rbd'", "cannot be changed")
+    has(ceph.fails("pve_ceph_pool", {**POOL, "crush_rule": ""}), "crush_rule is empty")
+    ceph.api.pve.ceph_pools["guests"].update(type="erasure", application_metadata={})
+    has(ceph.fails("pve_ceph_pool", {**POOL, "size": 4}), "erasure coded", "size")
+    # A pool without one is given it.
+    assert ceph("pve_ceph_pool", {**POOL, "application": "rgw"})["changed"]
+
+
+def test_the_storage_of_a_pool_is_there_afterwards(ceph):
+    wanted = {**POOL, "add_storages": True}
+    predicted, made = ceph("pve_ceph_pool", wanted, check=True), ceph("pve_ceph_pool", wanted)
+    assert made["diff"] == predicted["diff"]
+    assert ceph.api.pve.storages["guests"]["type"] == "rbd"
+    nothing(ceph, Life("pve_ceph_pool", POOL, {}, {}), {"add_storages": True})
+    nothing(ceph, Life("pve_ceph_pool", POOL, {}, {}), {"add_storages": False})
+    del ceph.api.pve.storages["guests"]
+    assert both(ceph, Life("pve_ceph_pool", POOL, {}, {}), {"add_storages": True})["changed"]
+    assert ceph.api.pve.storages["guests"]["pool"] == "guests"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_pool_goes_only_with_consent(ceph, check):
+    ceph("pve_ceph_pool", {**POOL, "add_storages": True})
+    ceph.api.requests()
+    gone = {**POOL, "state": "absent"}
+    has(ceph.fails("pve_ceph_pool", gone, check=check), "Ceph pool 'guests'", "destroy_data")
+    assert ceph.api.writes() == []
+    ceph("pve_ceph_pool", {**gone, "destroy_data": True, "remove_storages": True})
+    assert "guests" not in ceph.api.pve.storages
+    assert "guests" not in ceph.api.pve.ceph_pools
+
+
+def test_a_pool_changed_by_another_hand_is_brought_back(ceph):
+    wanted = {**POOL, "size": 3, "min_size": 2, "pg_autoscale_mode": "on"}
+    ceph("pve_ceph_pool", wanted)
+    ceph.api.pve.ceph_pools["guests"].update(size=2, min_size=1, pg_autoscale_mode="off", target_size=5)
+    result = ceph("pve_ceph_pool", wanted)
+    assert result["diff"]["before"] == {"min_size": 1, "pg_autoscale_mode": "off", "size": 2}
+    assert ceph.api.pve.ceph_pools["guests"]["target_size"] == 5
+
+
+def test_a_task_that_fails_is_quoted(ceph):
+    ceph.api.pve.plan_task("cephcreatepool", error="mon_command failed - pg_num 128 size 3 would mean 384 total pgs")
+    has(ceph.fails("pve_ceph_pool", POOL), "Ceph pool 'guests'", "would mean 384 total pgs")
+
+
+def test_an_answer_that_is_lost_is_not_asked_twice(ceph):
+    answer = ceph.api.pve.answer
+
+    async def cut(request, *args):
+        result = await answer(request, *args)
+        if request.method == "POST":
+            request.transport.close()
+        return result
+
+    ceph.api.pve.answer = cut
+    ceph.api.pve.time_scale = 1.0
+    assert ceph("pve_ceph_pool", POOL)["changed"]
+    assert [task["exitstatus"] for task in ceph.api.pve.tasklog if task["type"] == "cephcreatepool"] == ["OK"]
+
+
+# ---------------------------------------------------------------------------------------------------- file systems
+
+
+def test_a_file_system_is_made_once(servers):
+    wanted = {**SYSTEM, "pg_num": 64, "add_storage": True}
+    life = Life("pve_ceph_fs", SYSTEM, wanted, {})
+    made = both(servers, life, wanted)
+    assert made["changed"]
+    assert made["file_system"]["metadata_pool"] == "files_metadata"
+    # The groups of its pools are no matter of the file system afterwards.
+    for options in (wanted, {}, {"pg_num": 128}, {"add_storage": False}):
+        nothing(servers, life, options)
+    del servers.api.pve.storages["files"]
+    assert both(servers, life, {"add_storage": True})["changed"]
+    assert servers.api.pve.storages["files"]["fs-name"] == "files"
+
+
+def test_a_file_system_needs_a_metadata_server_that_stands_by(ceph):
+    message = ceph.fails("pve_ceph_fs", SYSTEM)
+    has(message, "file system 'files'", "none runs", "pve_ceph_mds")
+    # In check mode it may be made in the same run.
+    has(str(ceph("pve_ceph_fs", SYSTEM, check=True)["warnings"]), "none runs")
+    ceph("pve_ceph_mds", NODE)
+    ceph("pve_ceph_fs", {**NODE, "pg_num": 8})
+    assert list(ceph.api.pve.ceph_systems) == ["cephfs"]
+    has(ceph.fails("pve_ceph_fs", SYSTEM), "all that run serve other file systems")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_file_system_goes_only_with_consent(servers, check):
+    servers("pve_ceph_fs", {**SYSTEM, "add_storage": True})
+    servers.api.requests()
+    gone = {**SYSTEM, "state": "absent"}
+    has(servers.fails("pve_ceph_fs", gone, check=check), "file system 'files'", "destroy_data")
+    assert servers.api.writes() == []
+    agreed = {**gone, "destroy_data": True, "remove_pools": True, "remove_storages": True}
+    has(servers.fails("pve_ceph_fs", agreed), "all MDS daemons must be inactive", "pveceph stop --service mds")
+    for server in servers.api.pve.ceph_daemons["mds"].values():
+        server["state"] = "stopped"
+    assert servers("pve_ceph_fs", agreed)["changed"]
+    assert not servers("pve_ceph_fs", agreed)["changed"]
+    assert (servers.api.pve.ceph_pools, "files" in servers.api.pve.storages) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"name": "a/b"}, ["is not a name of a file system"]),
+        ({"pg_num": 4}, ["pg_num", "at least 8"]),
+    ],
+)
+def test_a_file_system_that_cannot_be_is_refused_before_the_first_write(servers, options, words):
+    servers.api.requests()
+    has(servers.fails("pve_ceph_fs", {**SYSTEM, **options}), *words)
+    assert servers.api.writes() == []
+
+
+# ------------------------------------------------------------------------------------------------- least privilege
+
+
+@lives(
+    Life("pve_ceph_mon", {**NODE, "monid": "second"}, {}, {}),
+    Life("pve_ceph_mgr", {**NODE, "id": "second"}, {}, {}),
+    Life("pve_ceph_mds", {**NODE, "name": "second"}, {}, {}),
+    Life("pve_ceph_pool", {**POOL, "destroy_data": True}, {"size": 3}, {"size": 4}),
+)
+def test_least_privilege(ceph, life):
+    whole_life(ceph, limited(ceph, life, Sys_Modify="/", Sys_Audit="/"))
+    without = limited(ceph, life, Sys_Audit="/")
+    has(ceph.fails(life.module, without.ident), "Sys.Modify", "grant 'limited@pve'")

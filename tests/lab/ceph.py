@@ -1,0 +1,441 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""State of Ceph: its configuration, daemons, disks, pools and file systems, as the nodes' API manages them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fakepve import PveError, TaskError
+
+from tests.lab.quorum import root_alone
+from tests.lab.records import Values
+
+CEPH = "/nodes/{node}/ceph"
+DISKS = "/nodes/{node}/disks/list"
+IDS = {"mon": "monid", "mgr": "id", "mds": "name"}
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def size_of(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT])?", text)
+    return int(float(match[1]) * UNITS.get(match[2] or "", 1))
+
+
+def without_nothing(values: Values) -> Values:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+class Ceph:
+    """Mixin of FakePve. Ceph is on no node until a test puts it there."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ceph_nodes: set[str] = set()  # that have the packages
+        self.ceph_conf: dict[str, Values] | None = None  # the sections of ceph.conf
+        self.ceph_daemons: dict[str, dict[str, Values]] = {kind: {} for kind in IDS}
+        # Node -> path -> the disk. A node that has some here has no others.
+        self.ceph_disks: dict[str, dict[str, Values]] = {}
+        self.osds: dict[int, Values] = {}
+        self.ceph_pools: dict[str, Values] = {}
+        self.ceph_systems: dict[str, Values] = {}
+        self.crush_rules = ["replicated_rule"]
+        self.unsafe: dict[str, str] = {}  # id of an OSD -> why Ceph would lose data with it
+
+    def add_disk(self, devpath: str, node: str = "pve1", **fields: Any) -> None:
+        """Put a disk, or a partition of one, into a node."""
+        self.ceph_disks.setdefault(node, {})[devpath] = {
+            "devpath": devpath,
+            "size": 10**12,
+            "gpt": 0,
+            "osdid": -1,
+            "osdid-list": None,
+            "type": "ssd",
+            **fields,
+        }
+
+    # ------------------------------------------------------------------------------------------ what must be there
+
+    def _ceph_installed(self, node: str, program: str = "ceph-mon") -> None:
+        if node not in self.ceph_nodes:
+            raise PveError(500, f"binary not installed: /usr/bin/{program}")
+
+    def _ceph_initialized(self, node: str) -> None:
+        self._ceph_installed(node)
+        if self.ceph_conf is None:
+            missing = "missing '/etc/pve/ceph.conf', missing '/etc/pve/ceph'"
+            raise PveError(500, f"pveceph configuration not initialized - {missing}")
+
+    def _ceph_answers(self, node: str) -> None:
+        self._ceph_initialized(node)
+        if not any(mon.get("quorum") for mon in self.ceph_daemons["mon"].values()):
+            raise PveError(500, "rados_connect failed - No such file or directory")
+
+    async def answer(
+        self, request: Any, match: Any, params: Values, user: str | None, call: Callable[..., Any] | None = None
+    ) -> Any:
+        found = await super().answer(request, match, params, user, call)
+        if match is None or match.template != DISKS or match.params["node"] not in self.ceph_disks:
+            return found
+        whole = bool(int(params.get("include-partitions") or 0))
+        disks = self.ceph_disks[match.params["node"]].values()
+        return [without_nothing(disk) for disk in disks if whole or "parent" not in disk]
+
+    def _routes_ceph(self) -> list[tuple[str, str, Callable[..., Any]]]:
+        routes = [
+            ("POST", f"{CEPH}/init", self._ceph_init),
+            ("GET", f"{CEPH}/cfg/raw", self._ceph_raw),
+            ("GET", f"{CEPH}/osd", self._osd_tree),
+            ("POST", f"{CEPH}/osd", self._osd_create),
+            ("DELETE", f"{CEPH}/osd/{{osdid}}", self._osd_destroy),
+            ("GET", f"{CEPH}/osd/{{osdid}}/metadata", self._osd_metadata),
+            ("GET", f"{CEPH}/cmd-safety", self._ceph_safety),
+            ("GET", f"{CEPH}/rules", self._crush_rules),
+            ("GET", f"{CEPH}/pool", self._ceph_pool_list),
+            ("POST", f"{CEPH}/pool", self._ceph_pool_create),
+            ("PUT", f"{CEPH}/pool/{{name}}", self._ceph_pool_set),
+            ("DELETE", f"{CEPH}/pool/{{name}}", self._ceph_pool_destroy),
+            ("GET", f"{CEPH}/fs", self._ceph_system_list),
+            ("POST", f"{CEPH}/fs/{{name}}", self._ceph_system_create),
+            ("DELETE", f"{CEPH}/fs/{{name}}", self._ceph_system_destroy),
+        ]
+        for kind, key in IDS.items():
+            routes += [
+                ("GET", f"{CEPH}/{kind}", self._ceph_daemon_handler(self._ceph_daemon_list, kind)),
+                ("POST", f"{CEPH}/{kind}/{{{key}}}", self._ceph_daemon_handler(self._ceph_daemon_create, kind)),
+                ("DELETE", f"{CEPH}/{kind}/{{{key}}}", self._ceph_daemon_handler(self._ceph_daemon_destroy, kind)),
+            ]
+        return routes
+
+    # --------------------------------------------------------------------------------------------- configuration
+
+    async def _ceph_init(self, v: Values, user: str) -> None:
+        self._ceph_installed(v["node"], "ceph")
+        if not self.quorate:
+            raise PveError(500, "error during cfs-locked 'file-ceph_conf' operation: no quorum!")
+        auth = "none" if v.get("disable_cephx") else "cephx"
+        if self.ceph_conf is None:
+            self.ceph_conf = {
+                "global": {
+                    "fsid": "5e1cbe25-4c8f-4cb4-b4bd-5e4bbd2b0c8e",
+                    **{f"auth_{what}_required": auth for what in ("cluster", "service", "client")},
+                    "osd_pool_default_size": v.get("size", 3),
+                    "osd_pool_default_min_size": v.get("min_size", 2),
+                    "mon_allow_pool_delete": "true",
+                }
+            }
+        if auth == "cephx":
+            self.ceph_conf["client"] = {"keyring": "/etc/pve/priv/$cluster.$name.keyring"}
+        # A second call changes the networks below the daemons that use them.
+        for option, keys in (
+            ("network", ("public_network", "cluster_network")),
+            ("cluster-network", ("cluster_network",)),
+        ):
+            if v.get(option):
+                self.ceph_conf["global"].update(dict.fromkeys(keys, v[option]))
+
+    async def _ceph_raw(self, v: Values, user: str) -> str:
+        self._ceph_initialized(v["node"])
+        lines = []
+        for section, values in self.ceph_conf.items():
+            lines += [f"[{section}]", *(f"\t{key} = {value}" for key, value in values.items()), ""]
+        return "\n".join(lines)
+
+    # --------------------------------------------------------------------------------------------------- daemons
+
+    @staticmethod
+    def _ceph_daemon_handler(handler: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        async def handle(values: Values, user: str) -> Any:
+            return await handler(kind, values, user)
+
+        return handle
+
+    async def _ceph_daemon_list(self, kind: str, v: Values, user: str) -> list[Values]:
+        (self._ceph_initialized if kind == "mon" else self._ceph_answers)(v["node"])
+        return [{"name": name, **daemon} for name, daemon in self.ceph_daemons[kind].items()]
+
+    async def _ceph_daemon_create(self, kind: str, v: Values, user: str) -> str:
+        name, node, daemons = v[IDS[kind]], v["node"], self.ceph_daemons[kind]
+        self._ceph_installed(node, f"ceph-{kind}")
+        self._ceph_initialized(node)
+        if kind == "mon" and name in daemons:
+            raise PveError(500, f"monitor '{name}' already exists")
+        if kind == "mds" and name[0].isdigit():
+            raise PveError(500, "ID of the MDS cannot start with a number!")
+
+        async def body() -> None:
+            if kind != "mon" and not any(mon.get("quorum") for mon in self.ceph_daemons["mon"].values()):
+                raise TaskError("rados_connect failed - No such file or directory")
+            if name in daemons:
+                raise TaskError(f"MDS '{name}' already referenced in ceph config, abort!")
+            daemon: Values = {"host": node, "service": 1, "direxists": 1, "addr": "192.0.2.11:6800/1"}
+            if kind == "mon":
+                addresses = v.get("mon-address", f"192.0.2.{11 + len(daemons)}").replace(" ", ",").split(",")
+                vector = ",".join(f"v2:{address}:3300/0" for address in addresses)
+                shown = f"[{vector}]" if len(addresses) > 1 else f"{addresses[0]}:6789/0"
+                daemon.update(addr=shown, rank=len(daemons), quorum=1, state="running")
+            elif kind == "mgr":
+                daemon["state"] = "standby" if daemons else "active"
+            else:
+                daemon.update(state="up:standby", rank=-1)
+            daemons[name] = daemon
+            if kind == "mon" and not self.ceph_daemons["mgr"]:
+                self.ceph_daemons["mgr"][node] = {"host": node, "service": 1, "direxists": 1, "state": "active"}
+
+        return await self.task(node, f"cephcreate{kind}", f"{kind}.{name}", user, body)
+
+    async def _ceph_daemon_destroy(self, kind: str, v: Values, user: str) -> str:
+        name, node, daemons = v[IDS[kind]], v["node"], self.ceph_daemons[kind]
+        self._ceph_initialized(node)
+        if kind == "mon" and name not in daemons:
+            raise PveError(500, f"no such monitor id '{name}'")
+        if kind == "mon" and len(daemons) <= 1:
+            raise PveError(500, "can't remove last monitor")
+
+        async def body() -> None:
+            daemons.pop(name, None)
+
+        return await self.task(node, f"cephdestroy{kind}", f"{kind}.{name}", user, body)
+
+    async def _ceph_safety(self, v: Values, user: str) -> Values:
+        self._ceph_answers(v["node"])
+        why = self.unsafe.get(v["id"])
+        return {"safe": 0, "status": why} if why else {"safe": 1}
+
+    # ------------------------------------------------------------------------------------------------------ disks
+
+    async def _osd_tree(self, v: Values, user: str) -> Values:
+        self._ceph_answers(v["node"])
+        hosts: dict[str, list[Values]] = {}
+        for number, osd in self.osds.items():
+            item = {"id": number, "name": f"osd.{number}", "type": "osd", "leaf": 1, "host": osd["host"]}
+            shown = {key: osd[key] for key in ("status", "in", "device_class")}
+            if osd["placed"]:
+                hosts.setdefault(osd["host"], []).append({**item, **shown})
+        children = [
+            {"id": -3 - at, "name": host, "type": "host", "leaf": 0, "children": osds}
+            for at, (host, osds) in enumerate(sorted(hosts.items()))
+        ]
+        root = {"id": -1, "name": "default", "type": "root", "leaf": 0, "children": children}
+        for osd in self.osds.values():
+            osd["placed"] = True
+        return {"root": {"leaf": 0, "children": [root]}}
+
+    def _osd_disks(self, v: Values) -> dict[str, Values]:
+        """The disks that a request names, if they can be taken."""
+        disks, found = self.ceph_disks.get(v["node"], {}), {}
+        for name in ("dev", "db_dev", "wal_dev"):
+            if name not in v:
+                continue
+            disk = disks.get(v[name])
+            if disk is None:
+                raise PveError(500, f"unable to get device info for '{v[name]}'")
+            if disk in found.values():
+                wrong = {name: f"cannot chose '{v[name]}' for more than one type."}
+                raise PveError(400, "Parameter verification failed.", wrong)
+            if name == "dev" and disk.get("used"):
+                raise PveError(500, f"device '{v[name]}' is already in use")
+            if name != "dev" and disk.get("used") not in (None, "LVM", "partitions"):
+                raise PveError(500, f"device '{v[name]}' is already in use and has no LVM on it")
+            found[name] = disk
+        return found
+
+    async def _osd_create(self, v: Values, user: str) -> str:
+        root_alone(user)
+        self._ceph_answers(v["node"])
+        disks = self._osd_disks(v)
+
+        async def body() -> None:
+            self._osd_disks(v)
+            fresh = [number for number in range(99) if number not in self.osds][: int(v.get("osds-per-device", 1))]
+            for number in fresh:
+                self.osds[number] = {
+                    "host": v["node"],
+                    "device_class": v.get("crush-device-class", disks["dev"]["type"]),
+                    "status": "up",
+                    "in": 1,
+                    "disks": {name: disk["devpath"] for name, disk in disks.items()},
+                    # It says where it is a moment after the task has ended.
+                    "placed": False,
+                }
+            disks["dev"].update(
+                {
+                    "used": "LVM",
+                    "osdid": str(fresh[0]),
+                    "osdid-list": [str(number) for number in fresh],
+                    "osdencrypted": int(v.get("encrypted", 0)),
+                    "bluestore": 1,
+                }
+            )
+            for name in disks.keys() - {"dev"}:
+                kind = name.split("_")[0]
+                disks[name].update({"used": "LVM", kind: disks[name].get(kind, 0) + 1})
+
+        return await self.task(v["node"], "cephcreateosd", v["dev"].removeprefix("/dev/"), user, body)
+
+    async def _osd_metadata(self, v: Values, user: str) -> Values:
+        self._ceph_answers(v["node"])
+        osd = self.osds.get(int(v["osdid"]))
+        if osd is None or osd["host"] != v["node"]:
+            raise PveError(500, f"OSD '{v['osdid']}' does not exists on host '{v['node']}'")
+        kinds = {"dev": "block", "db_dev": "db", "wal_dev": "wal"}
+        devices = [
+            {"device": kinds[name], "dev_node": "/dev/dm-1", "physical_device": path.removeprefix("/dev/")}
+            for name, path in osd["disks"].items()
+        ]
+        return {"osd": {"id": int(v["osdid"]), "hostname": v["node"]}, "devices": devices}
+
+    async def _osd_destroy(self, v: Values, user: str) -> str:
+        root_alone(user)
+        self._ceph_answers(v["node"])
+        osd = self.osds.get(int(v["osdid"]))
+        if osd is None or osd["host"] != v["node"]:
+            raise PveError(500, f"OSD osd.{v['osdid']} does not belong to node {v['node']}!")
+        if osd["in"]:
+            raise PveError(500, "osd is in use (in == 1)")
+        if osd["status"] == "up":
+            raise PveError(500, "osd is still running (up == 1)")
+
+        async def body() -> None:
+            del self.osds[int(v["osdid"])]
+            if v.get("cleanup"):
+                for disk in self.ceph_disks[v["node"]].values():
+                    if disk["devpath"] in osd["disks"].values():
+                        disk.update({"used": None, "osdid": -1, "osdid-list": None})
+
+        return await self.task(v["node"], "cephdestroyosd", f"osd.{v['osdid']}", user, body)
+
+    # ------------------------------------------------------------------------------------------------------ pools
+
+    async def _crush_rules(self, v: Values, user: str) -> list[Values]:
+        self._ceph_answers(v["node"])
+        return [{"name": name} for name in self.crush_rules]
+
+    async def _ceph_pool_list(self, v: Values, user: str) -> list[Values]:
+        self._ceph_answers(v["node"])
+        return [{"pool_name": name, **pool} for name, pool in self.ceph_pools.items()]
+
+    def make_ceph_pool(self, name: str, v: Values) -> None:
+        if name in self.ceph_pools:
+            raise TaskError(f"mon_command failed - pool '{name}' already exists")
+        self.ceph_pools[name] = {"pool": len(self.ceph_pools) + 1, "type": "replicated", "size": 3, "min_size": 2}
+        defaults = {"pg_num": 128, "pg_autoscale_mode": "warn", "application": "rbd", "crush_rule": "replicated_rule"}
+        self._ceph_pool_change(name, {**defaults, **v})
+
+    def _ceph_pool_change(self, name: str, v: Values) -> None:
+        pool = self.ceph_pools[name]
+        if "size" in v and v["size"] != pool["size"]:
+            # Ceph brings the other one along with every size, whatever it was.
+            pool.update(size=v["size"], min_size=max(int(v["size"]) - int(v["size"]) // 2, 1))
+        for option in ("min_size", "pg_num_min", "target_size_ratio", "pg_autoscale_mode"):
+            if option in v:
+                pool[option] = v[option] or None
+        if "target_size" in v:
+            pool["target_size"] = size_of(v["target_size"]) or None
+        if "pg_num" in v:
+            # The figure itself follows little by little.
+            pool.setdefault("pg_num", v["pg_num"])
+            pool["autoscale_status"] = {"pool_name": name, "pg_num_target": v["pg_num"]}
+        if "crush_rule" in v:
+            if v["crush_rule"] not in self.crush_rules:
+                raise TaskError("Could not set: crush_rule")
+            pool.update(crush_rule=self.crush_rules.index(v["crush_rule"]), crush_rule_name=v["crush_rule"])
+        if "application" in v:
+            if pool.get("application_metadata") not in (None, {}, {v["application"]: {}}):
+                raise TaskError("Could not set: application")
+            pool["application_metadata"] = {v["application"]: {}}
+
+    async def _ceph_pool_create(self, v: Values, user: str) -> str:
+        self.need_quorum()
+        self._ceph_answers(v["node"])
+        name = v["name"]
+
+        async def body() -> None:
+            self.make_ceph_pool(name, v)
+            if v.get("add_storages"):
+                self.storages[name] = {"type": "rbd", "pool": name, "krbd": 0, "content": "rootdir,images", "active": 1}
+
+        return await self.task(v["node"], "cephcreatepool", name, user, body)
+
+    async def _ceph_pool_set(self, v: Values, user: str) -> str:
+        self._ceph_answers(v["node"])
+
+        async def body() -> None:
+            if v["name"] not in self.ceph_pools:
+                raise TaskError(f"mon_cmd failed - unrecognized pool '{v['name']}'")
+            self._ceph_pool_change(v["name"], v)
+
+        return await self.task(v["node"], "cephsetpool", v["name"], user, body)
+
+    def _ceph_without_storages(self, kind: str, names: tuple[str, ...]) -> None:
+        for name, store in list(self.storages.items()):
+            if store["type"] == kind and (store.get("pool") in names or store.get("fs-name") in names):
+                del self.storages[name]
+
+    async def _ceph_pool_destroy(self, v: Values, user: str) -> str:
+        self._ceph_answers(v["node"])
+
+        async def body() -> None:
+            used = [item["name"] for item in self.ceph_systems.values() if v["name"] in item.values()]
+            if used:
+                raise TaskError(f"mon_command failed - pool '{v['name']}' is in use by CephFS")
+            self.ceph_pools.pop(v["name"], None)
+            if v.get("remove_storages"):
+                self._ceph_without_storages("rbd", (v["name"],))
+
+        return await self.task(v["node"], "cephdestroypool", v["name"], user, body)
+
+    # ----------------------------------------------------------------------------------------------- file systems
+
+    async def _ceph_system_list(self, v: Values, user: str) -> list[Values]:
+        self._ceph_answers(v["node"])
+        return list(self.ceph_systems.values())
+
+    async def _ceph_system_create(self, v: Values, user: str) -> str:
+        self._ceph_answers(v["node"])
+        name, servers = v["name"], self.ceph_daemons["mds"].values()
+        pools = {"data_pool": f"{name}_data", "metadata_pool": f"{name}_metadata"}
+        if self.ceph_pools.keys() & set(pools.values()):
+            both = f"'{pools['data_pool']}' and/or '{pools['metadata_pool']}'"
+            raise PveError(500, f"ceph pools {both} already exist")
+        if not servers:
+            raise PveError(500, "no running Metadata Server (MDS) found!")
+        standby = next((server for server in servers if server["state"] == "up:standby"), None)
+        if standby is None:
+            raise PveError(500, "no standby Metadata Server (MDS) found!")
+
+        async def body() -> None:
+            groups = int(v.get("pg_num", 128))
+            self.make_ceph_pool(pools["data_pool"], {"pg_num": groups, "application": "cephfs"})
+            self.make_ceph_pool(pools["metadata_pool"], {"pg_num": max(groups // 4, 8), "application": "cephfs"})
+            self.ceph_systems[name] = {"name": name, **pools, "data_pools": [pools["data_pool"]]}
+            standby.update(state="up:active", rank=0, fs_name=name)
+            if v.get("add-storage"):
+                content = "backup,iso,vztmpl"
+                self.storages[name] = {"type": "cephfs", "content": content, "fs-name": name, "active": 1}
+
+        return await self.task(v["node"], "cephfscreate", name, user, body)
+
+    async def _ceph_system_destroy(self, v: Values, user: str) -> str:
+        self._ceph_answers(v["node"])
+        system = self.ceph_systems.get(v["name"])
+        if system is None:
+            raise PveError(500, f"no such cephfs '{v['name']}'")
+
+        async def body() -> None:
+            serving = [item for item in self.ceph_daemons["mds"].values() if item.get("fs_name") == v["name"]]
+            if any(server["state"] == "up:active" for server in serving):
+                raise TaskError(
+                    "mon_command failed - all MDS daemons must be inactive/failed before removing filesystem. See "
+                    "`ceph fs fail`."
+                )
+            if v.get("remove-storages"):
+                self._ceph_without_storages("cephfs", (v["name"],))
+            del self.ceph_systems[v["name"]]
+            if v.get("remove-pools"):
+                for pool in (system["metadata_pool"], *system["data_pools"]):
+                    self.ceph_pools.pop(pool, None)
+
+        return await self.task(v["node"], "cephdestroyfs", v["name"], user, body)
