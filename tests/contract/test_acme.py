@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
+import requests
 
 from tests.contract import pvesh
 from tests.contract.life import Life, both, limited, lives, nothing, whole_life
 from tests.lab.node import DIRECTORY, PLUGINS, TERMS
 
 ACCOUNT, PLUGIN, DOMAINS = "pve_acme_account", "pve_acme_plugin", "pve_acme_domains"
+RECORDED = Path(__file__).parents[1] / "unit/recordings/node.jsonl"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 CUSTOMERS = "https://acme.example.com/directory"
 TOKEN = "correct-horse-battery-staple"
@@ -235,6 +238,28 @@ def test_bad_plugins_are_refused_before_anything_is_written(run, given, words):
     assert [word for word in words if word not in message] == []
     assert "a secret" not in message
     assert run.api.writes() == []
+
+
+@pytest.mark.parametrize("area", ["/cluster/acme", "/nodes/pve1/config"])
+def test_the_recorded_requests_get_the_recorded_answers(run, login, area):
+    session = requests.Session()
+    session.trust_env, session.verify = False, run.api.ca_path
+    base = f"{run.api.pve.url}/api2/json"
+    given = session.post(f"{base}/access/ticket", {"username": "root@pam", "password": login["api_password"]}).json()
+    session.cookies["PVEAuthCookie"] = given["data"]["ticket"]
+    session.headers["CSRFPreventionToken"] = given["data"]["CSRFPreventionToken"]
+    entries = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+    entries = [entry for entry in entries if entry["path"].startswith(area)]
+    assert len(entries) > 2
+    for entry in entries:
+        place = "params" if entry["method"] == "GET" else "data"
+        answer = session.request(entry["method"], base + entry["path"], **{place: entry.get("params")})
+        said, real = answer.json(), entry["response"]
+        for whole in (said, real):
+            if isinstance(whole.get("data"), dict):
+                whole["data"].pop("digest", None)
+        assert (answer.status_code, said.get("data")) == (entry["status"], real.get("data"))
+        assert (said.get("message"), said.get("errors")) == (real.get("message"), real.get("errors"))
 
 
 # ----------------------------------------------------------------------------------- names of a node

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.onprem.cloud.plugins.modules.pve_certificate import Leaf
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from fakepve import PveError
@@ -18,6 +19,7 @@ from tests.contract.life import Life, both, limited, nothing
 from tests.lab.node import Authority, described
 
 MODULE = "pve_certificate"
+RECORDED = Path(__file__).parents[1] / "unit/recordings/node.jsonl"
 NODE = {"node": "pve1"}
 COMPANY = Authority("Example CA")
 CHAIN, KEY = COMPANY.issue("pve1.example.com", "192.0.2.2")
@@ -45,6 +47,15 @@ def installed(run):
 
 def print_of(chain):
     return described(chain, "")["fingerprint"]
+
+
+def test_fingerprints_are_those_that_pve_tells(run):
+    recorded = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+    (answer,) = [entry["response"]["data"] for entry in recorded if entry["path"].endswith("/certificates/info")]
+    assert {item["filename"] for item in answer} == {"pve-root-ca.pem", "pve-ssl.pem"}
+    for item in answer:
+        assert Leaf().parse(item["pem"]) == item["fingerprint"]
+        assert set(described(item["pem"], item["filename"])) == set(item)
 
 
 @pytest.fixture

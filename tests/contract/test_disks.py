@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 from fakepve import PveError
@@ -12,6 +14,7 @@ from fakepve import PveError
 from tests.contract.life import Life, both, limited, nothing, whole_life
 
 DIRECTORY, LVM, THIN, ZFS = "pve_disk_directory", "pve_disk_lvm", "pve_disk_lvmthin", "pve_disk_zfs"
+RECORDED = Path(__file__).parents[1] / "unit/recordings/node.jsonl"
 CONSENT = {"destroy_data": True, "cleanup_disks": True, "cleanup_config": True}
 LINK = "/dev/disk/by-id"
 SPELLINGS = [
@@ -156,6 +159,16 @@ def test_every_sign_of_use_counts(run, facts):
     run.api.pve.disks_of("pve1")["/dev/sdb"].update(facts)
     assert "/dev/sdb (EXAMPLE, SER0002, 8 TB) is in use" in run.fails(LVM, {**LIVES[2].ident, "device": "/dev/sdb"})
     assert run.api.writes() == []
+
+
+def test_the_disk_that_was_recorded_is_in_use(run, monkeypatch):
+    recorded = [json.loads(line) for line in RECORDED.read_text().splitlines()]
+    (answer,) = [entry["response"]["data"] for entry in recorded if entry["path"].endswith("/disks/list")]
+    (disk,) = answer
+    assert set(disk) - {"mounted"} <= set(run.api.pve.disks_of("pve1")["/dev/vda"]) | {"osdid", "osdid-list", "used"}
+    run.api.pve.disks["pve1"] = {disk["devpath"]: disk}
+    message = run.fails(LVM, {**LIVES[2].ident, "device": "/dev/vda"})
+    assert "/dev/vda (275 GB) is in use, it holds mounted: take another disk, no disk of node 'pve1' is free" in message
 
 
 def test_an_empty_partition_beside_others_can_be_taken(run):
