@@ -676,7 +676,7 @@ class Network(OfNode):
         try:
             return bool(self.client.get(f"{self.path}/{name}"))
         except PveError as error:
-            if "does not exist" not in error.text:
+            if error.status != 400:  # what a missing interface is
                 raise
             return False
 
