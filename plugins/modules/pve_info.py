@@ -262,7 +262,7 @@ pve:
       sample: {"pve1": {"pve-ssl.pem": {"subject": "/CN=pve1.example.com", "issuer": "/CN=Proxmox Virtual Environment",
         "fingerprint": "A3:62:39:41", "san": ["pve1.example.com"], "not_after": 2110630544, "days_left": 729}}}
     ceph:
-      description: Health of Ceph, or that it is not installed.
+      description: Health of Ceph. C(installed) is false where it has not been set up.
       type: dict
       returned: with V(ceph)
       sample: {"installed": true, "health": "HEALTH_OK", "checks": {}, "fsid": "2f5d2ab1-3a4c-4a9e-9a53-7f1f7a6ac1f4",
@@ -366,7 +366,9 @@ SUBSETS = {
     "updates": Subset("Sys.Modify on /nodes"),
 }
 
-FLAG, LIST, COUNT = Boolean(), Words(",", unordered=True), Number()
+FLAG = Boolean()
+LIST = Words(",", unordered=True)
+COUNT = Number()
 JOB = {
     **dict.fromkeys(("all", "enabled", "protected", "repeat-missed", "stdexcludes"), FLAG),
     **dict.fromkeys(("vmid", "exclude"), Words(",")),

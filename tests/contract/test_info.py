@@ -15,6 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from fakepve import FakeVm
 
+from tests.contract import pvesh
 from tests.contract.life import Life, limited
 from tests.contract.serving import GIB, SECRET
 
@@ -271,6 +272,16 @@ def test_groups_instead_of_rules_on_8(company, run, gather):
 
 def test_check_mode_reads_the_same(company, run):
     assert run(MODULE, {"gather": ["guests"]}, check=True)["pve"] == run(MODULE, {"gather": ["guests"]})["pve"]
+
+
+def test_root_on_the_node_reads_the_same(company, run, gather, tmp_path, monkeypatch):
+    subsets = ("guest_configs", "pools", "tasks")
+    calls = pvesh.stand_in(company, tmp_path, monkeypatch)
+    there, here = gather(*subsets), gather(*subsets, api_backend="local")
+    for guest in (*there["guests"].values(), *here["guests"].values()):
+        guest["uptime"] = 0
+    assert here == there
+    assert "get /pools -poolid prod" in calls.read_text()
 
 
 # ------------------------------------------------------------------------------------------- the choice
