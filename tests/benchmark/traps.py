@@ -795,7 +795,7 @@ TRAPS = (
         "A guest under high availability, asked for again",
         ("test_trap_ha_resource_is_changed_on_every_repeat",),
         (container(), sent("POST", "/cluster/ha/resources", {"sid": "ct:100"})),
-        (Task("pve_ha_resource", {"sid": "ct:100", "state": "started"}),),
+        (Task("pve_ha_resource", {"sid": "ct:100", "state": "started", "comment": "", "max_restart": 1}),),
         (Task("proxmox_cluster_ha_resources", {"name": "ct:100", "state": "present"}),),
         nothing_to_do,
     ),

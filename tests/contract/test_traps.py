@@ -281,11 +281,11 @@ def test_trap_check_mode_says_unchanged_on_a_deleted_user(api, run):
 
 def test_trap_ha_resource_is_changed_on_every_repeat(api, run, container):
     run.fleet(container())
-    for state in ("present", "started"):
-        run("pve_ha_resource", {"sid": "ct:100", "state": state})
-        api.requests()
-        assert not run("pve_ha_resource", {"sid": "ct:100", "state": state})["changed"]
-        assert api.writes() == []
+    run("pve_ha_resource", {"sid": "ct:100"})
+    api.requests()
+    for options in ({}, {"state": "started", "comment": "", "max_restart": 1, "max_relocate": 1}):
+        assert not run("pve_ha_resource", {"sid": "ct:100", **options})["changed"]
+    assert api.writes() == []
 
 
 @pytest.mark.parametrize("sid", ["ct:100", "100"])
