@@ -683,6 +683,13 @@ def test_the_address_of_the_api_counts(run, api, node):
     assert f"'eno4' would have another address or none instead of {api.pve.host}/8" in message
 
 
+def test_the_address_that_the_cluster_knows_counts(run, api, node):
+    node.add_interface("pve1", "vmbr0", type="bridge", autostart=1, cidr="198.51.100.2/24", gateway="198.51.100.1")
+    node.add_interface("pve1", "eno4", cidr="192.0.2.11/24", autostart=1)
+    message = run.fails("pve_network", {**NODE, "interfaces": [{"iface": "eno4", "state": "absent"}]})
+    assert "'eno4' would have another address or none instead of 192.0.2.11/24" in message
+
+
 def test_behind_nat_the_default_gateway_is_what_counts(run, api, node, monkeypatch):
     monkeypatch.setattr(
         "ansible_collections.onprem.cloud.plugins.module_utils.pve.network.Network.addresses",
@@ -739,6 +746,24 @@ def test_a_node_may_need_a_moment(run, api, net, node):
         patch.setattr("time.sleep", lambda seconds: None)
         assert run("pve_network", {**NODE, "interfaces": [VMBR1]})["applied"]
     assert len(times) == 20
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_the_order_to_apply_may_be_lost(run, api, node, monkeypatch, done):
+    real, times = Client.put, []
+
+    def lost(self, path, /, **data):
+        if path != PATH or times:
+            return real(self, path, **data)
+        times.append(path)
+        if done:
+            real(self, path, **data)
+        raise Unreachable("The connection broke.")
+
+    monkeypatch.setattr(Client, "put", lost)
+    assert run("pve_network", {**NODE, "interfaces": [VMBR1]})["applied"]
+    assert "vmbr1" in node.interfaces["pve1"]
+    assert writes(api) == [("POST", ""), ("PUT", "")]
 
 
 def test_nothing_is_waited_for_if_told(run, api, node):
@@ -850,6 +875,22 @@ def test_on_the_node_a_task_that_fails_brings_the_file_back(run, node, machine):
     assert "exit code 1" in message
     assert "The previous settings have been restored." in message
     assert machine.interfaces.read_text() == "before\n"
+
+
+def test_on_the_node_the_timer_may_be_first(run, node, machine):
+    node.after_reload = lambda name: machine.answers()
+    systemctl = machine.directory / "systemctl"
+    text = systemctl.read_text()
+    systemctl.write_text(f'#!/bin/sh\nsh -c "$(cat "{machine.directory}/timer")"; echo Unit not found. >&2; exit 5\n')
+    message = run.fails("pve_network", {**HERE, "interfaces": [VMBR1], "rollback_timeout": 1})
+    assert "The previous settings have been restored." in message
+    systemctl.write_text(text.replace("start)", "start) exit 5;"))
+    machine.answers("192.0.2.1")
+    message = run.fails(
+        "pve_network", {**HERE, "interfaces": [{"iface": "vmbr2", "type": "bridge"}], "rollback_timeout": 1}
+    )
+    assert "could not be restored (systemctl failed" in message
+    assert f"put {machine.interfaces}.onprem-cloud-network-rollback back by hand" in message
 
 
 def test_on_the_node_nothing_is_applied_without_the_timer(run, node, machine):

@@ -455,10 +455,16 @@ class Timer:
         with suppress(OSError):
             Path(self.saved).unlink()
 
-    def fire(self) -> None:
-        """Do it now."""
-        self.command("systemctl", "start", f"{UNIT}.service")
-        self.command("systemctl", "stop", f"{UNIT}.timer")
+    def fire(self) -> str:
+        """Do it now; the sentence that says what came of it."""
+        try:
+            self.command("systemctl", "start", f"{UNIT}.service")
+            self.command("systemctl", "stop", f"{UNIT}.timer")
+        except PveError as error:
+            # The timer may have been first, and then its units are gone.
+            if Path(self.saved).exists():
+                return f"The previous settings could not be restored ({error}): put {self.saved} back by hand."
+        return "The previous settings have been restored."
 
 
 # ---------------------------------------------------------------------------------------------------- the module
@@ -790,15 +796,16 @@ class Network(OfNode):
             return None
 
     def wait_applied(self, upid: Any, deadline: float) -> bool:
-        """Whether the node answers again, with nothing staged any more."""
+        """Whether the node answers again; whether it was told at all shows in what is still staged."""
+        told = upid is not None
         while True:
             try:
                 self.tasks.wait(upid, f"{self}: reload")
-                upid = None
                 self.read()
-                if not self.staged:
+                if told or not self.staged:
                     return True
                 upid = self.reload()
+                told = upid is not None
             except TaskFailed:
                 raise
             except PveError as error:
@@ -878,8 +885,7 @@ class Network(OfNode):
                 why = f"{self}: pvesh does not answer."
         except PveError as error:
             why = str(error)
-        timer.fire()
-        raise PveError(f"{why} The previous settings have been restored.")
+        raise PveError(f"{why} {timer.fire()}")
 
     # ------------------------------------------------------------------------------------------------- running
 
