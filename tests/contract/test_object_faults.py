@@ -129,3 +129,23 @@ def test_no_quorum_in_the_words_of_the_api(api, run, life):
         api.pve.regain_quorum()
         assert act()["changed"]
         nothing(run, life, options)
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("pve_dns", {"node": "pve1", "search": "example.com"}),
+        ("pve_time", {"node": "pve1", "timezone": "Europe/Paris"}),
+        ("pve_hosts", {"node": "pve1", "entries": [{"address": "192.0.2.7", "names": ["printer"]}]}),
+        ("pve_backup", {"vmid": 100, "storage": "local"}),
+        ("pve_snapshot", {"vmid": 100, "snapname": "before"}),
+        ("pve_firewall_options", {"node": "pve1", "nosmurfs": True}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_node_that_is_offline(api, run, container, module, options):
+    run.fleet(container())
+    api.pve.set_node_offline("pve1")
+    message = run.fails(module, options)
+    assert "No route to host" in message
+    assert "does not reach the node behind this request, bring it back" in message
