@@ -9,12 +9,18 @@ author:
 short_description: Run tasks inside a container through its Proxmox VE node
 version_added: 0.1.0
 description:
-  - Reaches a container by C(pct exec) on its node, so the container needs neither an SSH server nor a network.
-  - One SSH connection to the node is kept open for all of its containers. A module is one C(pct exec), whose input is
+  - Reaches a container by C(lxc-attach) on its node, so the container needs neither an SSH server nor a network.
+  - This is what C(pct exec) becomes once it has seen that the container runs, with the same control groups,
+    namespaces and AppArmor profile. C(pct) itself, which loads most of Proxmox VE for most of a second, is asked only
+    when C(lxc-attach) could not enter the container, and says why.
+  - One SSH connection to the node is kept open for all of its containers. A module is one C(lxc-attach), whose input is
     the module itself, when pipelining is on, as it is by default here. Files pass through the same way, byte for byte.
-  - Tasks run as root in the container; C(become) changes the user there.
+  - Tasks run as root in the container; C(become) changes the user there. They see none of the environment of the node,
+    which C(pct exec) passes on; they have the C(PATH) of C(lxc-attach), which has C(/usr/local), the variables of the
+    container's own configuration, and C(HOME), C(USER) and C(LOGNAME) of root.
 requirements:
-  - An SSH login on the node that may run C(pct), which is root unless O(node_become_exe) is set.
+  - An SSH login on the node that may run C(lxc-attach) and C(/usr/sbin/pct status), which is root unless
+    O(node_become_exe) is set.
   - Python in the container, for modules other than M(ansible.builtin.raw).
 options:
   vmid:
@@ -96,17 +102,25 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNo
 from ansible.plugins.connection import ConnectionBase
 from ansible.plugins.loader import connection_loader
 
-# ssh answers 255 when the connection failed, and so do pct and a command; said on the node, it is not ssh's.
+# ssh answers 255 when the connection failed, and so may a command; said on the node, it is not ssh's.
 NOT_SSH = "the code 255 is from the node"
-# pct's own words, and what the user can do about them.
+# The environment that a container starts a command with has no home, which git and others ask for.
+ROOT = ("HOME=/root", "USER=root", "LOGNAME=root")
+# What the node says, with one of these codes, when the command may not have been run: lxc-attach of a container that it
+# cannot enter, a shell of a program that it does not know, and sudo of a user who may not. A command in the container
+# may say the same.
+NOT_RUN = (1, 127)
+NOT_RUN_WORDS = re.compile(r"lxc-attach|^(sudo: |Sorry, user )", re.MULTILINE)
+# The answers of pct, and what the user can do about them.
 REFUSALS = {
-    r"container '?\d+'? not running": "is not running: start it first (pct start {vmid})",
+    r"^status: stopped": "is not running: start it first (pct start {vmid})",
     r"onfiguration file '.*lxc/\d+\.conf' does not exist": (
         "does not exist on node '{host}': check guest_vmid and ansible_pct_host"
     ),
-    r"pct: (command )?not found": "cannot be reached: '{host}' has no pct, it is no Proxmox VE node",
-    r"please run as root|^sudo: .*(password|tty)": (
-        "cannot be reached: '{user}' may not run pct on '{host}', log in as root or set ansible_pct_node_become_exe"
+    r"/pct: .*(not found|No such file)": "cannot be reached: '{host}' has no pct, it is no Proxmox VE node",
+    r"please run as root|^(sudo: |Sorry, user )": (
+        "cannot be reached: '{user}' may not run lxc-attach and pct on '{host}', log in as root or set "
+        "ansible_pct_node_become_exe"
     ),
 }
 
@@ -130,26 +144,35 @@ class Connection(ConnectionBase):
         self._connected = True
         return self
 
-    def _run(self, command: str, in_data: bytes = b"") -> tuple[int, bytes, bytes]:
-        """Run a command in the container; what it reads, writes and returns is untouched."""
-        vmid = self.get_option("vmid")
-        pct = shlex.join(["pct", "exec", str(vmid), "--", "/bin/sh", "-c", command])
+    def _on_node(self, *command: str, in_data: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Run a command on the node as root; what it reads, writes and returns is untouched."""
         on_node = (
-            f"{self.get_option('node_become_exe')} {pct}; code=$?; "
+            f"{self.get_option('node_become_exe')} {shlex.join(command)}; code=$?; "
             f"if [ $code = 255 ]; then echo '{NOT_SSH}' >&2; code=254; fi; exit $code"
         )
-        self._display.vvv(f"PCT {vmid} EXEC {command}", host=self.get_option("host"))
         code, out, err = self._node.exec_command(on_node.strip(), in_data=in_data, sudoable=False)
-        text = err.decode(errors="replace")
-        if NOT_SSH in text:
-            code, err = 255, err.replace(f"{NOT_SSH}\n".encode(), b"")
-        # A command in the container that fails with the same code says something else.
-        if code in (127, 255) or text.startswith("sudo: "):
-            words = {"vmid": vmid, "host": self.get_option("host"), "user": self.get_option("user")}
-            for pattern, sentence in REFUSALS.items():
-                if re.search(pattern, text):
-                    raise AnsibleConnectionFailure(f"container {vmid} {sentence.format(**words)}.")
+        said = f"{NOT_SSH}\n".encode()
+        return (255, out, err.replace(said, b"")) if said in err else (code, out, err)
+
+    def _run(self, command: str, in_data: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Run a command in the container, in the same way."""
+        vmid = str(self.get_option("vmid"))
+        self._display.vvv(f"PCT {vmid} EXEC {command}", host=self.get_option("host"))
+        attach = ["lxc-attach", "-n", vmid, "--clear-env", *(f"--set-var={variable}" for variable in ROOT)]
+        code, out, err = self._on_node(*attach, "--", "/bin/sh", "-c", command, in_data=in_data)
+        if code in NOT_RUN and NOT_RUN_WORDS.search(err.decode(errors="replace")):
+            self._refuse(vmid)
         return code, out, err
+
+    def _refuse(self, vmid: str) -> None:
+        """Say why the container cannot be reached, if that is so."""
+        # Whoever is not root has no /usr/sbin in the PATH.
+        _code, out, err = self._on_node("/usr/sbin/pct", "status", vmid)
+        text = (out + err).decode(errors="replace")
+        words = {"vmid": vmid, "host": self.get_option("host"), "user": self.get_option("user")}
+        for pattern, sentence in REFUSALS.items():
+            if re.search(pattern, text, re.MULTILINE):
+                raise AnsibleConnectionFailure(f"container {vmid} {sentence.format(**words)}.")
 
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)

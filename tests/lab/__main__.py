@@ -112,7 +112,8 @@ def ensure_node(network: ipaddress.IPv4Network, public_key: str) -> None:
             NODE, hostname=NODE, address=str(network[2]), memory_mb=1024, swap_mb=0, cores=0,
             volumes=(f"{FOLDER / 'node'}:{pct.SOCKET.parent}",), public_keys=public_key, owner=str(FOLDER),
         )  # fmt: skip
-        machines.write(NODE, "/usr/sbin/pct", Path(pct.__file__).read_text(), mode=0o755)
+        for program in pct.PROGRAMS:
+            machines.write(NODE, program, Path(pct.__file__).read_text(), mode=0o755)
     if known is None or known["state"] != "running":
         machines.start(NODE)
 
