@@ -168,7 +168,7 @@ class AcmeDomains(Resource):
         for name in listed:
             del left[name]
         held = {place: left.pop(item["domain"]) for place, item in self.acme.placed.items() if item["domain"] in left}
-        for item in sorted(left.values(), key=len, reverse=True):
+        for item in left.values():
             place = next((place for place in PLACES if place not in held), None)
             if place is None and len(item) > 1:
                 # A name that needs no place of its own makes room.

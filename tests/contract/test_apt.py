@@ -93,6 +93,9 @@ def test_every_entry_of_a_handle_is_disabled(run):
     assert enabled(run, f"{LISTS}/pve-enterprise.sources") == [0]
     assert enabled(run, f"{LISTS}/example.list") == [1, 0, 0]
     assert enabled(run, f"{LISTS}/debian.sources") == [1, 1]
+    entries(run, f"{LISTS}/example.list").append(repository(f"deb {DOWNLOAD}/pve trixie pvetest", kind="list"))
+    assert run(MODULE, {**NODE, "handle": "test", "enabled": False})["changed"]
+    assert enabled(run, f"{LISTS}/example.list") == [1, 0, 0, 0]
 
 
 def test_ceph_is_not_taken_for_proxmox_ve(run):
@@ -108,8 +111,13 @@ def test_lines_that_say_the_same_go_together(run):
     assert enabled(run, f"{LISTS}/example.list") == [1, 1]
     assert run(MODULE, {**OURS, "types": ["deb-src"], "enabled": False})["changed"]
     assert enabled(run, f"{LISTS}/example.list") == [1, 0]
+    assert run(MODULE, OURS)["changed"]
+    run.api.requests()
     assert run(MODULE, {**OURS, "enabled": False})["changed"]
     assert enabled(run, f"{LISTS}/example.list") == [0, 0]
+    # Each with the digest that the files have by then.
+    digests = [write.params["digest"] for write in run.api.writes()]
+    assert len(digests) == len(set(digests)) == 2
 
 
 def test_what_somebody_else_writes_meanwhile_is_not_overwritten(run, monkeypatch):

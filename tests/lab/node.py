@@ -467,9 +467,12 @@ class Standard(NamedTuple):
 
     def is_meant(self, entry: Values, signed: set[str]) -> bool:
         known = {self.entry["URIs"][0], self.entry["URIs"][0].removesuffix("/pve"), *signed}
+        component = self.entry["Components"][0]
+        # The channel for tests was called otherwise once.
+        called = {component, component.replace("pve-test", "pvetest")}
         return bool(
             "trixie" in entry["Suites"]
-            and self.entry["Components"][0] in entry["Components"]
+            and called & set(entry["Components"])
             and known & {uri.rstrip("/") for uri in entry["URIs"]}
         )
 
