@@ -33,6 +33,9 @@ notes:
     with its connection, the timer acts.
   - The API sets no DHCP. An interface that gets its address that way is not written unless O(interfaces[].cidr) says
     what is to be in its place.
+  - A card may be called by any of its names.
+  - In check mode a missing interface that others build on is only warned of, as what comes before in the same run may
+    be about to make it.
   - Interfaces of software defined networks are none of a node, and not managed here.
 seealso:
   - module: onprem.cloud.pve_dns

@@ -339,14 +339,9 @@ BAD = [
     ([{"iface": "team0", "type": "bond"}], "interface 'team0': an interface of type 'bond' is called bond0"),
     ([{"iface": "eno2:1", "type": "bridge"}], "an interface of type 'alias', and no other, has a name such as"),
     ([{"iface": "eno22", "type": "alias"}], "an interface of type 'alias', and no other, has a name such as"),
-    ([{"iface": "eno9:1", "type": "alias"}], "there is no interface 'eno9', did you mean"),
     ([{"iface": "eno2.1", "type": "bridge"}], "only an interface of type 'vlan' has a name such as eno1.5"),
     ([{"iface": "vmbr0", "type": "bond"}], "type is 'bridge' and cannot be changed to 'bond'"),
-    ([{**VMBR1, "bridge_ports": ["eno9"]}], "bridge_ports: there is no interface 'eno9', did you mean 'eno"),
-    ([{**VMBR1, "bridge_ports": ["eno9.5"]}], "bridge_ports: there is no interface 'eno9.5'"),
-    ([{**VMBR1, "bridge_ports": ["zzz"]}], "'zzz', the node has eno1, eno2, eno3, eno4, vmbr0, vmbr1"),
     ([{**VMBR1, "bridge_ports": ["eno1"]}], "interface 'vmbr1': 'eno1' is used by 'vmbr0' already"),
-    ([{"iface": "bond0", "type": "bond", "slaves": ["eno9"]}], "slaves: there is no interface 'eno9'"),
     ([{"iface": "bond0", "type": "bond", "slaves": ["vmbr0"]}], "slaves: 'vmbr0' is of type bridge, and only eth"),
     ([{"iface": "bond0", "type": "bond", "bond_mode": "balance-slb"}], "bond_mode 'balance-slb' is not for type"),
     (
@@ -375,7 +370,6 @@ BAD = [
         [{"iface": "eno2.5", "type": "vlan", "vlan_id": 6}],
         "vlan_id would be '5', as the name of the interface says",
     ),
-    ([{"iface": "eno9.5", "type": "vlan"}], "vlan_raw_device: there is no interface 'eno9', did you mean"),
     ([{"iface": "vlan5", "type": "vlan"}], "vlan_raw_device and vlan_id are missing"),
     ([{"iface": "lan", "type": "vlan", "vlan_raw_device": "eno2"}], "vlan_raw_device and vlan_id are missing"),
     ([{"iface": "eno2:1", "type": "alias", "cidr": "198.51.100.2"}], "cidr: '198.51.100.2' is not an address with"),
@@ -421,6 +415,15 @@ BAD = [
     ),
     ([{"iface": "eno1", "state": "absent"}, {"iface": "eno1.4", "state": "present"}], "type is missing"),
 ]
+# Also refused, except in check mode.
+MISSING = [
+    ([{"iface": "eno9:1", "type": "alias"}], "there is no interface 'eno9', did you mean"),
+    ([{**VMBR1, "bridge_ports": ["eno9"]}], "bridge_ports: there is no interface 'eno9', did you mean 'eno"),
+    ([{**VMBR1, "bridge_ports": ["eno9.5"]}], "bridge_ports: there is no interface 'eno9.5'"),
+    ([{**VMBR1, "bridge_ports": ["zzz"]}], "'zzz', the node has eno1, eno2, eno3, eno4, vmbr0, vmbr1"),
+    ([{"iface": "bond0", "type": "bond", "slaves": ["eno9"]}], "slaves: there is no interface 'eno9'"),
+    ([{"iface": "eno9.5", "type": "vlan"}], "vlan_raw_device: there is no interface 'eno9', did you mean"),
+]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -429,7 +432,24 @@ def test_bad_interfaces_are_refused_before_the_first_write(run, node, api, check
         message = run.fails("pve_network", {**NODE, "interfaces": interfaces}, check=check)
         assert "network of node 'pve1': interface '" in message
         assert words in message
+    for interfaces, words in MISSING:
+        given = {**NODE, "interfaces": interfaces}
+        # What comes before in the same run may be about to make it.
+        message = str(run("pve_network", given, check=True)["warnings"]) if check else run.fails("pve_network", given)
+        assert words in message
     assert api.writes() == []
+
+
+def test_a_card_may_be_called_by_another_of_its_names(run, api, net, kept):
+    api.pve.interfaces["pve1"]["eno2"]["altnames"] = ["enp2s0", "enxaabbccddeeff"]
+    net({"iface": "vmbr1", "type": "bridge", "bridge_ports": ["enp2s0"]}, {"iface": "enp2s0", "mtu": 9000})
+    assert api.pve.interfaces["pve1"]["vmbr1"]["bridge_ports"] == "eno2"
+    api.pve.interfaces["pve1"]["eno2"]["altnames"] = ["enp2s0", "enxaabbccddeeff"]
+    kept({"iface": "vmbr1", "bridge_ports": ["enxaabbccddeeff"]}, {"iface": "enp2s0", "mtu": 9000})
+    kept({"iface": "v7", "state": "absent"}, {"iface": "eno2"})
+    both = [{"iface": "eno2"}, {"iface": "enp2s0", "mtu": 0}]
+    message = run.fails("pve_network", {**NODE, "interfaces": both})
+    assert "interface 'enp2s0': it is given as 'eno2' as well" in message
 
 
 def test_what_is_below_something_else_does_not_go(run, api, net):

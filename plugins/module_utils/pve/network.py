@@ -121,6 +121,7 @@ class Comments(Note):
 # The interfaces of a node by name, each with its options as far as they are not the default.
 Config = Dict[str, Dict[str, Any]]
 PORTS = ("bridge_ports", "slaves", "ovs_ports", "ovs_bonds")
+SINGLE = ("bond_primary", "vlan_raw_device", "ovs_bridge")
 BRIDGES = ("bridge", "OVSBridge")
 # What hangs on a bridge of Open vSwitch, and is started by it.
 MEMBERS = ("OVSPort", "OVSBond", "OVSIntPort")
@@ -138,6 +139,10 @@ def host(cidr: str | None) -> Any:
     with suppress(ValueError):
         return ipaddress.ip_interface(cidr).ip if cidr else None
     return None
+
+
+class Missing(str):
+    """A sentence about an interface that is not there, and that something before in the same run may make."""
 
 
 def known(name: str, names: Iterable[str]) -> str:
@@ -225,7 +230,7 @@ def port_refusals(config: Config, item: dict[str, Any]) -> Iterator[str]:
         for port in item.get(key, ()):
             below = found(config, port) if key == "bridge_ports" else config.get(port)
             if below is None:
-                yield f"{key}: there is no interface '{port}', {known(port, config)}"
+                yield Missing(f"{key}: there is no interface '{port}', {known(port, config)}")
                 continue
             kind = below.get("type")
             if key in allowed and kind not in allowed[key]:
@@ -249,7 +254,7 @@ def type_refusals(config: Config, name: str, item: dict[str, Any]) -> Iterator[s
         if not raw or not item.get("vlan_id"):
             yield "vlan_raw_device and vlan_id are missing, give them or a name such as eno1.5"
         elif below is None:
-            yield f"vlan_raw_device: there is no interface '{raw}', {known(raw, set(config) - {name})}"
+            yield Missing(f"vlan_raw_device: there is no interface '{raw}', {known(raw, set(config) - {name})}")
         elif below.get("type") not in ("eth", "bridge", "bond", "vlan"):
             yield f"vlan_raw_device: '{raw}' is of type {below.get('type')}, which carries no VLANs here"
         elif own > mtu(config, raw, own):
@@ -261,7 +266,8 @@ def type_refusals(config: Config, name: str, item: dict[str, Any]) -> Iterator[s
         if not bridge:
             yield "ovs_bridge is missing"
         elif config.get(bridge, {}).get("type") != "OVSBridge":
-            yield f"ovs_bridge: there is no bridge '{bridge}' of type OVSBridge, create it as well"
+            text = f"ovs_bridge: there is no bridge '{bridge}' of type OVSBridge, create it as well"
+            yield text if bridge in config else Missing(text)
         elif name not in config[bridge].get("ovs_ports", ()):
             yield f"ovs_bridge: '{name}' is not among the ovs_ports of '{bridge}', add it"
 
@@ -499,8 +505,13 @@ class Network(OfNode):
         self.now: Config = {}
         self.staged: list[str] = []  # the lines that differ from what is in force
         self.writes = 0
+        self.uncertain = False  # in check mode, whether something is missing that may be there by then
 
     def complain(self, name: str, text: str) -> None:
+        if isinstance(text, Missing) and self.module.check_mode:
+            self.uncertain = True
+            self.module.warn(f"{self}: interface '{name}': {text}")
+            return
         self.problem(f"interface '{name}': {text}")
 
     def refuse(self) -> None:
@@ -533,6 +544,21 @@ class Network(OfNode):
             return ""
         texts = [path.read_text(encoding="utf-8").splitlines() for path in (current, new)]
         return "\n".join(difflib.unified_diff(*texts, lineterm=""))
+
+    def call_as_listed(self) -> None:
+        """Cards have several names; Proxmox VE knows each by one of them."""
+        called = {other: name for name, item in self.listing.items() for other in item.get("altnames") or ()}
+        called = {other: name for other, name in called.items() if other not in self.listing}
+        for given in [name for name in self.wants if name in called]:
+            if called[given] in self.wants:
+                self.complain(given, f"it is given as '{called[given]}' as well, write all of its options in one place")
+            self.wants[called[given]] = self.wants.pop(given)
+        for wanted in filter(None, self.wants.values()):
+            for option in (*PORTS, *SINGLE):
+                if isinstance(wanted.get(option), list):
+                    wanted[option] = sorted(called.get(name, name) for name in wanted[option])
+                elif wanted.get(option):
+                    wanted[option] = called.get(wanted[option], wanted[option])
 
     # ------------------------------------------------------------------------------------------------ planning
 
@@ -621,19 +647,16 @@ class Network(OfNode):
             return
         for name, text in (*refusals(goal), *mistakes(goal, self.wants)):
             self.complain(name, text)
-        for name, item in goal.items():
+        self.refuse()
+        for step in () if self.uncertain else plan(now, goal):
             for key, version in (("cidr", 4), ("cidr6", 6)):
-                if name in now and item.get(key) in ELSEWHERE and self.rewritten(now, goal, name):
+                if step.before and (step.after or {}).get(key) in ELSEWHERE:
                     self.complain(
-                        name,
-                        f"its IPv{version} address comes by {item[key]}, which Proxmox VE drops when it writes the "
-                        f"interface, give {key}, an empty one for none",
+                        step.name,
+                        f"its IPv{version} address comes by {step.after[key]}, which Proxmox VE drops when it writes "
+                        f"the interface, give {key}, an empty one for none",
                     )
         self.refuse()
-
-    @staticmethod
-    def rewritten(now: Config, goal: Config, name: str) -> bool:
-        return any(step.name == name for step in plan(now, goal))
 
     def examine_type(self, name: str, wanted: dict[str, Any], goal: Config) -> None:
         """What an interface of its type can be."""
@@ -674,7 +697,8 @@ class Network(OfNode):
         elif "." in name and kind != "vlan":
             self.complain(name, "only an interface of type 'vlan' has a name such as eno1.5")
         elif kind == "alias" and name.partition(":")[0] not in self.now:
-            self.complain(name, f"there is no interface '{name.partition(':')[0]}', {known(name, self.now)}")
+            below = name.partition(":")[0]
+            self.complain(name, Missing(f"there is no interface '{below}', {known(below, self.now)}"))
         elif kind in BRIDGES and self.hidden_from_user(name):
             self.complain(name, "it is there and the user does not see it, grant SDN.Audit on /sdn/zones/localnetwork")
 
@@ -896,6 +920,8 @@ class Network(OfNode):
             self.problem("api_backend 'local' is for the network of the node that it runs on, run it there")
         self.refuse()
         self.read()
+        self.call_as_listed()
+        self.refuse()
         goal, staged = self.aim(), self.staged
         different = settled(self.now) != goal
         self.examine(goal)
@@ -910,7 +936,6 @@ class Network(OfNode):
             self.refuse()
         if different:
             self.examine_reach(goal)
-            plan(self.now, goal)
         applies = params["apply"] and (different or bool(staged and not drop))
         probes = self.probes() if applies else []
         before, after = self.difference(goal)
