@@ -107,6 +107,7 @@ osds:
   sample: [{"id": 3, "name": "osd.3", "host": "pve1", "device_class": "ssd", "status": "up", "in": 1}]
 """
 
+import re
 import time
 from typing import Any
 
@@ -172,7 +173,13 @@ class Osd(CephObject):
     def tree(self) -> dict[int, dict[str, Any]]:
         """The OSDs of the whole Ceph cluster, with the node that each is in."""
         found: dict[int, dict[str, Any]] = {}
-        queue: list[dict[str, Any]] = [self.client.get(self.path)["root"]]
+        try:
+            queue: list[dict[str, Any]] = [self.client.get(self.path)["root"]]
+        except PveError as error:
+            if not re.search("no tree nodes found|no root node", error.text):
+                raise
+            # Ceph has had no OSD so far.
+            queue = []
         while queue:
             bucket = queue.pop()
             for item in bucket.get("children", []):
@@ -219,11 +226,14 @@ class Osd(CephObject):
 
     def compare(self) -> None:
         if self.raw is not None:
-            for name in ("db_dev", "wal_dev"):
-                other = self.named(self.wanted.get(name) or "")
-                if other is not None:
-                    self.wanted[name] = other["devpath"]
+            for name in {"db_dev", "wal_dev"} & self.wanted.keys():
+                self.wanted[name] = self.view(name, self.wanted[name])
         super().compare()
+
+    def view(self, name: str, value: Any) -> Any:
+        other = self.named(value) if name in ("db_dev", "wal_dev") and value else None
+        # Ceph tells the disk, whichever of its names and partitions it was given.
+        return super().view(name, (other.get("parent") or other["devpath"]) if other else value)
 
     def validate(self) -> None:
         if self.raw is not None:
@@ -236,8 +246,8 @@ class Osd(CephObject):
             self.problem(f"osds_per_device does not go together with {separate[0]}, leave one out")
         if self.strangers_on_disk:
             names = ", ".join(f"osd.{number}" for number in self.strangers_on_disk)
-            self.problem(f"holds {names}, which this Ceph does not have here: it is of another or of an earlier Ceph. "
-                         f"{self.wipe(self.disk['devpath'])}")  # fmt: skip
+            whose = "which this Ceph does not have here: it is of another or of an earlier Ceph"
+            self.problem(f"holds {names}, {whose}. {self.wipe(self.disk['devpath'])}")
         elif self.disk is None:
             self.problem(f"is not there, {self.free()}")
         elif self.disk.get("used"):

@@ -167,6 +167,7 @@ TABLE = Table(
 
 class Pool(CephObject):
     result_name = "pool"
+    told: int | None = None  # the number of placement groups that Ceph was told in this run
 
     def find(self) -> dict[str, Any] | None:
         found = super().find()
@@ -190,8 +191,8 @@ class Pool(CephObject):
             used = sorted(raw.get("application_metadata") or {})
             return self.wanted.get(option) if self.wanted.get(option) in used else ",".join(used) or None
         if raw and option == "pg_num":
-            # What Ceph was told; it gets there in steps.
-            return (raw.get("autoscale_status") or {}).get("pg_num_target") or raw["pg_num"]
+            # What Ceph was told counts. It gets there in steps, and says so a moment later.
+            return self.told or (raw.get("autoscale_status") or {}).get("pg_num_target") or raw["pg_num"]
         if raw and option == "add_storages":
             return raw.get("add_storages", self.wanted.get(option))
         return super().current(option, answer)
@@ -239,7 +240,10 @@ class Pool(CephObject):
             self.client.post(
                 "/storage", storage=self.name, type="rbd", pool=self.name, krbd=0, content="rootdir,images"
             )
-        return super().update() if self.sets or self.deletes else None
+        if not self.sets and not self.deletes:
+            return None
+        self.told = self.sets.get("pg_num")
+        return super().update()
 
     def delete(self) -> Any:
         storages = {"remove_storages": 1} if self.params["remove_storages"] else {}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from fakepve import PveError
 
 from tests.contract import pvesh
 from tests.contract.life import Life, both, limited, lives, nothing, whole_life
@@ -238,7 +239,9 @@ def test_a_monitor_without_which_there_is_no_quorum_stays(ceph, check):
     for rank, name in enumerate(("a", "b"), 1):
         monitors[name] = {"host": "pve1", "rank": rank, "state": "stopped", "addr": f"192.0.2.{30 + rank}:6789/0"}
     gone = {**NODE, "state": "absent"}
-    has(ceph.fails("pve_ceph_mon", gone, check=check), "of the other 2 only 0", "no quorum")
+    message = ceph.fails("pve_ceph_mon", gone, check=check)
+    has(message, "of the other 2 only 0", "no quorum")
+    assert "Proxmox VE says" not in message
     # Half of them is no majority either.
     monitors["a"].update(quorum=1, state="running")
     has(ceph.fails("pve_ceph_mon", gone, check=check), "of the other 2 only 1", "ceph mon stat")
@@ -356,6 +359,30 @@ def test_what_an_osd_is_cannot_be_changed(ceph, root):
         ({"wal_dev": "/dev/sdd"}, ["wal_dev is 'None'"]),
     ):
         has(ceph.fails("pve_ceph_osd", {**DISK, **root, **options}), "cannot be changed", *words)
+
+
+def test_a_database_on_a_partition_is_found_again_by_its_disk(ceph, root):
+    """Ceph tells the disk and not the partition."""
+    wanted = {**DISK, **root, "db_dev": "/dev/sdf1"}
+    ceph.api.pve.add_disk("/dev/sdf", used="partitions", gpt=1)
+    ceph.api.pve.add_disk("/dev/sdf1", parent="/dev/sdf")
+    predicted = ceph("pve_ceph_osd", wanted, check=True)
+    made = ceph("pve_ceph_osd", wanted)
+    assert made["diff"] == predicted["diff"] == {"before": {}, "after": {"db_dev": "/dev/sdf"}}
+    assert ceph.api.pve.osds[0]["disks"]["db_dev"] == "/dev/sdf1"
+    assert not ceph("pve_ceph_osd", wanted)["changed"]
+
+
+def test_a_ceph_without_any_osd_takes_the_first(ceph, root):
+    answer = ceph.api.pve.answer
+
+    async def empty(request, *args):
+        if request.method == "GET" and request.path.endswith("/ceph/osd") and not ceph.api.pve.osds:
+            raise PveError(500, "no tree nodes found")
+        return await answer(request, *args)
+
+    ceph.api.pve.answer = empty
+    assert ceph("pve_ceph_osd", {**DISK, **root})["changed"]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -483,6 +510,17 @@ def test_a_number_of_groups_that_ceph_is_on_its_way_to_is_no_drift(ceph):
     assert not ceph("pve_ceph_pool", {**wanted, "pg_num": 256})["changed"]
 
 
+def test_a_number_of_groups_that_ceph_tells_of_a_moment_later_is_taken_as_told(ceph):
+    ceph("pve_ceph_pool", {**POOL, "pg_num": 64})
+    change = ceph.api.pve._ceph_pool_change
+
+    def late(name, values):
+        change(name, {**values, "pg_num": 64})
+
+    ceph.api.pve._ceph_pool_change = late
+    assert ceph("pve_ceph_pool", {**POOL, "pg_num": 256})["diff"]["after"] == {"pg_num": 256}
+
+
 def test_a_number_of_groups_that_ceph_chooses_is_no_drift(ceph):
     wanted = {**POOL, "pg_num": 64, "pg_autoscale_mode": "on"}
     ceph("pve_ceph_pool", wanted)
@@ -583,7 +621,7 @@ def test_an_answer_that_is_lost_is_not_asked_twice(ceph):
         return result
 
     ceph.api.pve.answer = cut
-    ceph.api.pve.time_scale = 1.0
+    ceph.api.pve.time_scale = 0.5
     assert ceph("pve_ceph_pool", POOL)["changed"]
     assert [task["exitstatus"] for task in ceph.api.pve.tasklog if task["type"] == "cephcreatepool"] == ["OK"]
 

@@ -281,9 +281,11 @@ class Ceph:
         if osd is None or osd["host"] != v["node"]:
             raise PveError(500, f"OSD '{v['osdid']}' does not exists on host '{v['node']}'")
         kinds = {"dev": "block", "db_dev": "db", "wal_dev": "wal"}
+        # A partition is told by the disk that it is on.
+        whole = {name: self.ceph_disks[v["node"]][path].get("parent", path) for name, path in osd["disks"].items()}
         devices = [
             {"device": kinds[name], "dev_node": "/dev/dm-1", "physical_device": path.removeprefix("/dev/")}
-            for name, path in osd["disks"].items()
+            for name, path in whole.items()
         ]
         return {"osd": {"id": int(v["osdid"]), "hostname": v["node"]}, "devices": devices}
 
@@ -353,6 +355,7 @@ class Ceph:
         name = v["name"]
 
         async def body() -> None:
+            await self.pause(1)
             self.make_ceph_pool(name, v)
             if v.get("add_storages"):
                 self.storages[name] = {"type": "rbd", "pool": name, "krbd": 0, "content": "rootdir,images", "active": 1}

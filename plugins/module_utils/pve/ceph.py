@@ -28,7 +28,7 @@ REMEDIES = {
     NO_PACKAGES: "Ceph is not installed on node '{node}': run 'pveceph install --repository no-subscription' there",
     NO_CONFIGURATION: "Ceph has no configuration: create it with pve_ceph_init",
     NO_MONITOR: "no monitor of Ceph answers: create the first with pve_ceph_mon, or look at 'ceph -s' on the node",
-    r"got timeout": "Ceph does not answer: look at 'ceph -s' on node '{node}'",
+    r"^got timeout": "Ceph does not answer: look at 'ceph -s' on node '{node}'",
     r"all MDS daemons must be inactive": "stop its metadata servers ('pveceph stop --service mds.NAME' on their nodes)",
     NO_QUORUM: BRING_BACK,
 }
@@ -69,6 +69,8 @@ class CephObject(Resource):
 
     def explained(self, error: PveError) -> str:
         """PVE's words with what to do about them."""
+        if not error.status and not isinstance(error, TaskFailed):
+            return str(error)
         remedy = next((text for words, text in REMEDIES.items() if re.search(words, error.text)), "")
         remedy = remedy.format(node=self.node)
         if isinstance(error, TaskFailed):
