@@ -140,7 +140,7 @@ Of {traps} traps, `onprem.cloud` is safe from {ours} and `community.proxmox` {pe
 {table}
 
 Not here: SDN zones, for which this collection has no module yet, and the connection plugin `onprem.cloud.pct`, which
-needs a node with containers and is tried in the lab (`tests/lab`).
+needs a node with containers and is measured beside the peer's in the lab (`tests/lab`).
 """
 
 # -------------------------------------------------------------------------------- states of the API
