@@ -15,7 +15,7 @@ description:
   - A new one needs a metadata server that stands by, see M(onprem.cloud.pve_ceph_mds).
 notes:
   - Needs the privilege C(Sys.Modify) on C(/), C(Sys.Audit) or C(Datastore.Audit) on C(/) to look, and
-    C(Datastore.Allocate) on C(/storage) for O(add_storage).
+    C(Datastore.Allocate) and C(Datastore.Audit) on C(/storage) for O(add_storage) and O(remove_storages).
   - Ceph destroys a file system only when its metadata servers are stopped (C(pveceph stop --service mds.NAME) on their
     nodes).
 seealso:

@@ -14,7 +14,7 @@ description:
   - An option that is given is enforced, one that is not given is left alone.
 notes:
   - Needs the privilege C(Sys.Modify) on C(/), C(Sys.Audit) or C(Datastore.Audit) on C(/) to look, and
-    C(Datastore.Allocate) on C(/storage) for O(add_storages) and O(remove_storages).
+    C(Datastore.Allocate) and C(Datastore.Audit) on C(/storage) for O(add_storages) and O(remove_storages).
   - Ceph moves to a new number of placement groups little by little. The number that it was told counts.
   - With O(pg_autoscale_mode=on), Ceph chooses the number of placement groups itself. O(pg_num) is then only what a new
     pool begins with.

@@ -245,7 +245,7 @@ TABLE = Table(
         "links": Option(DICT, Links(), fixed=True),
         "nodeid": Option(INT, Number(1)),
         "votes": Option(INT, Number(), 1),
-        "token_coefficient": Option(INT, Number(), 125),
+        "token_coefficient": Option({**INT, "no_log": False}, Number(), 125),
     },
     places={
         "state": {**STR, "choices": ["created", "joined"], "required": True},
@@ -327,7 +327,7 @@ class Cluster(Resource):
                     "on: join with 'pvecm add' on the console, or take the factor away meanwhile."
                 ) from error
             if "not in a cluster" not in error.text:
-                raise PveError(f"{self}: the peer refuses: {error}", error.text, error.status) from error
+                raise PveError(f"{self}: the peer does not tell of its cluster: {error}", error.text) from error
             self.not_there(
                 f"the peer {given['api_host']} is in no cluster ({error.text})", ": create one there, state created"
             )
@@ -499,7 +499,13 @@ class Cluster(Resource):
             return not any(task.get("type") in kinds and not task.get("endtime") for task in active)
         if self.client.get(f"{tasks}/{upid}/status").get("status") != "stopped":
             return False
-        Tasks(self.client, self.tasks.timeout, self.module.warn).wait(upid, f"{self}: {self.state}")
+        what = "join the cluster" if self.joins else "create the cluster"
+        try:
+            Tasks(self.client, self.tasks.timeout, self.module.warn).wait(upid, f"{self}: {what}")
+        except TaskFailed as error:
+            if NO_QUORUM not in str(error):
+                raise
+            raise TaskFailed(f"{error}. Remedy: {BRING_BACK}.", error.text) from error
         return True
 
     def log_in_again(self) -> None:

@@ -696,3 +696,23 @@ def test_least_privilege(ceph, life):
     whole_life(ceph, limited(ceph, life, Sys_Modify="/", Sys_Audit="/"))
     without = limited(ceph, life, Sys_Audit="/")
     has(ceph.fails(life.module, without.ident), "Sys.Modify", "grant 'limited@pve'")
+
+
+def test_least_privilege_of_what_is_made_once(installed):
+    allowed = {"Sys_Modify": "/", "Sys_Audit": "/", "Datastore_Allocate": "/storage", "Datastore_Audit": "/storage"}
+    init = Life("pve_ceph_init", NODE, {}, {})
+    has(installed.fails("pve_ceph_init", limited(installed, init, Sys_Audit="/").ident), "Sys.Modify")
+    assert installed("pve_ceph_init", limited(installed, init, **allowed).ident)["changed"]
+    for module in ("pve_ceph_mon", "pve_ceph_mds"):
+        installed(module, NODE)
+    system = Life("pve_ceph_fs", {**SYSTEM, "add_storage": True}, {}, {})
+    pool = Life("pve_ceph_pool", {**POOL, "add_storages": True}, {}, {})
+    for life in (system, pool):
+        assert installed(life.module, limited(installed, life, **allowed).ident)["changed"]
+        assert not installed(life.module, limited(installed, life, **allowed).ident)["changed"]
+
+
+def test_reading_is_enough_to_find_that_a_disk_is_an_osd(ceph, root):
+    ceph("pve_ceph_osd", {**DISK, **root, "db_dev": "/dev/sdc"})
+    reader = limited(ceph, Life("pve_ceph_osd", {**DISK, "db_dev": "/dev/sdc"}, {}, {}), Sys_Audit="/")
+    assert not ceph("pve_ceph_osd", reader.ident)["changed"]

@@ -15,6 +15,7 @@ from fakepve import PveError
 from fakepve.certs import make_cert
 
 from tests.contract import pvesh
+from tests.contract.life import Life, limited
 from tests.contract.running import Run
 
 MODULE = "pve_cluster"
@@ -339,17 +340,33 @@ def test_a_peer_that_refuses_is_quoted(as_root, joiner, peer):
 
     as_root.api.pve.admit = late
     message = joiner.fails(MODULE, joined(peer))
-    for word in ("node 'pve2'", "Cluster join aborted!", "cluster not ready - no quorum?"):
+    for word in ("node 'pve2'", "Cluster join aborted!", "cluster not ready - no quorum?", "pvecm status"):
         assert word in message
     assert joiner.api.pve.corosync is None
 
 
 def test_a_wrong_password_of_the_peer_is_found_before_the_first_write(joiner, peer):
     message = joiner.fails(MODULE, joined({**peer, "api_password": "not the password"}))
-    assert "the peer refuses" in message
+    assert "the peer does not tell of its cluster" in message
     assert "refuses the login of 'root@pam'" in message
     assert "/cluster/config/join" not in [request.path for request in joiner.api.writes()]
     assert "not the password" not in joiner.output
+
+
+def test_a_peer_that_is_down_is_named(as_root, joiner, peer):
+    as_root.api.call(as_root.api.pve.stop())
+    message = joiner.fails(MODULE, joined(peer))
+    for word in ("node 'pve2'", "the peer does not tell", as_root.api.pve.host, "refuses connections"):
+        assert word in message
+
+
+@pytest.mark.parametrize("module_options", [OURS, joined({"api_host": "192.0.2.1", "api_password": "x"})])
+def test_reading_is_enough_to_find_that_nothing_is_to_be_done(as_root, module_options):
+    as_root(MODULE, OURS)
+    member = limited(Run(as_root.api), Life(MODULE, module_options, {}, {}), Sys_Audit="/")
+    assert not Run(as_root.api)(MODULE, member.ident)["changed"]
+    stranger = limited(Run(as_root.api), Life(MODULE, module_options, {}, {}), Datastore_Audit="/")
+    assert "Sys.Audit" in Run(as_root.api).fails(MODULE, stranger.ident)
 
 
 def test_a_second_factor_of_the_peer_is_said(as_root, joiner, peer):
