@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from concurrent.futures import Future, TimeoutError
-from typing import Any, Callable
+from typing import Any, Callable, Collection
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError, Unreachable
 
@@ -96,15 +96,26 @@ class Tasks:
                 with contextlib.suppress(TaskFailed):
                     self.wait(task["upid"], what)
 
-    def once(self, write: Callable[[], Any], what: str, *, node: str, vmid: int, kind: str) -> None:
+    def once(
+        self,
+        write: Callable[[], Any],
+        what: str,
+        *,
+        node: str,
+        kind: str,
+        vmid: int | None = None,
+        ids: Collection[str] = (),
+    ) -> None:
         """Begin a task that must not run twice, and wait for it.
 
-        When the answer to the write is lost, the task that it began, of this kind and for this guest, is looked for.
+        When the answer to the write is lost, the task that it began, of this kind and for this guest, or about what has
+        one of these ids, is looked for.
         """
+        which = {} if vmid is None else {"vmid": vmid}
 
         def begun() -> set[str]:
-            tasks = self.client.get(f"/nodes/{node}/tasks", vmid=vmid, source="all", limit=500) or []
-            return {task["upid"] for task in tasks if task.get("type") == kind}
+            tasks = self.client.get(f"/nodes/{node}/tasks", source="all", limit=500, **which) or []
+            return {task["upid"] for task in tasks if task.get("type") == kind and (not ids or task.get("id") in ids)}
 
         before = begun()
         for attempt in range(1, LOST_TRIES + 1):
