@@ -113,6 +113,7 @@ certificate:
 import base64
 import contextlib
 import hashlib
+import ipaddress
 import os
 import re
 import ssl
@@ -138,7 +139,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import R
 INSTALLED = "pveproxy-ssl.pem"
 CLUSTER = "pve-ssl.pem"
 PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
-ORDERS = ("acmenewcert", "acmerenew")
+TASKS = ("acmenewcert", "acmerenew", "acmerevoke")
 DAY = 24 * 60 * 60
 # ssl.VERIFY_X509_PARTIAL_CHAIN, which has a name from Python 3.10 on: a certificate may be trusted for itself.
 PARTIAL_CHAIN = 0x80000
@@ -206,11 +207,19 @@ def seen_by_client(chain: list[str], key: str, directory: str) -> dict[str, Any]
     return near.getpeercert() or {}
 
 
+def canonical(name: str) -> str:
+    """A name without case, an address in its shortest form."""
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name.strip().lower().rstrip(".")
+
+
 def is_for(certified: list[str], name: str, *, any_domain: bool) -> bool:
     """Whether the names of a certificate cover this one, perhaps with a domain behind it."""
-    name = name.lower().rstrip(".")
+    name = canonical(name)
     label, _dot, domain = name.partition(".")
-    for item in map(str.lower, certified):
+    for item in map(canonical, certified):
         first, _dot, rest = item.partition(".")
         if item == name or (any_domain and first in (label, "*")) or (first == "*" and rest == domain):
             return True
@@ -276,6 +285,8 @@ class Certificate(Resource):
     def compare(self) -> None:
         if self.source == "custom":
             super().compare()
+            if self.raw is not None and not self.sets and int(self.raw.get("notafter") or 0) < time.time():
+                self.module.warn(f"{self}: it has expired, install another one.")
             return
         acme = NodeAcme(self.client.get(f"/nodes/{self.params['node']}/config") or {})
         self.account, self.domains = acme.account, acme.names
@@ -283,7 +294,8 @@ class Certificate(Resource):
         self.sets = {} if self.is_current() else {"certificates": text}
 
     def has_domains(self) -> bool:
-        return self.raw is not None and sorted(map(str.lower, self.raw.get("san") or [])) == self.domains
+        names = sorted(map(str.lower, (self.raw or {}).get("san") or []))
+        return bool(names) and names == self.domains
 
     def is_current(self) -> bool:
         """Whether the installed certificate is what would be ordered, and lasts."""
@@ -346,16 +358,19 @@ class Certificate(Resource):
         return self.create()
 
     def order(self, verb: str) -> Any:
-        """The task of an order; one that is at work already is waited for, its answer may have been lost."""
         self.ordered = self.sets["certificates"]
+        return self.task(verb, force=self.raw is not None)
+
+    def task(self, verb: str, **values: Any) -> Any:
+        """One at the authority; if one is at work already, it is waited for, its answer may have been lost."""
         for task in self.client.get(f"/nodes/{self.params['node']}/tasks", source="active") or []:
-            if task.get("type") in ORDERS and not task.get("endtime"):
+            if task.get("type") in TASKS and not task.get("endtime"):
                 return task["upid"]
-        return getattr(self.client, verb)(f"{self.path}/acme/certificate", force=self.raw is not None)
+        return getattr(self.client, verb)(f"{self.path}/acme/certificate", **values)
 
     def delete(self) -> Any:
         if self.source == "acme":
-            return self.client.delete(f"{self.path}/acme/certificate")
+            return self.task("delete")
         return self.client.delete(f"{self.path}/custom", restart=self.params["restart"])
 
     def apply(self, action: str) -> None:

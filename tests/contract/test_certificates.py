@@ -150,7 +150,7 @@ def test_keys_of_every_kind(run, key):
 LATE, LATE_KEY = COMPANY.issue("pve1", since=-100)
 EARLY, EARLY_KEY = COMPANY.issue("pve1", since=1)
 WILD, WILD_KEY = COMPANY.issue("*.example.com")
-STRANGE, STRANGE_KEY = COMPANY.issue("www.example.org", "198.51.100.7")
+STRANGE, STRANGE_KEY = COMPANY.issue("www.example.org", "198.51.100.7", "2001:db8::7")
 BARE, BARE_KEY = COMPANY.issue()
 LOCKED = serialization.load_pem_private_key(KEY.encode(), None).private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"words")
@@ -192,7 +192,7 @@ def test_bad_input_is_refused_before_anything_is_written(run, given, words):
     ("chain", "key", "names"),
     [
         (STRANGE, STRANGE_KEY, []),
-        (STRANGE, STRANGE_KEY, ["WWW.example.org", "198.51.100.7"]),
+        (STRANGE, STRANGE_KEY, ["WWW.example.org.", "198.51.100.7", "2001:DB8:0::7"]),
         (WILD, WILD_KEY, None),
         (WILD, WILD_KEY, ["pve1.example.com"]),
     ],
@@ -263,6 +263,26 @@ def test_what_the_authority_says_is_in_the_failure(run, domains):
     message = run.fails(MODULE, ACME)
     assert "node 'pve1'" in message
     assert "validating challenge failed - status: invalid" in message
+
+
+def test_no_names_are_not_what_an_installed_certificate_without_names_is_for(run):
+    run.api.pve.certificates["pve1"] = (BARE, BARE_KEY)
+    assert "the node has no ACME domains" in run.fails(MODULE, ACME)
+
+
+def test_a_certificate_that_has_expired_since_is_warned_of(run):
+    run.api.pve.certificates["pve1"] = (LATE, LATE_KEY)
+    result = run(MODULE, {**NODE, "certificates": LATE, "key": LATE_KEY})
+    assert not result["changed"]
+    assert "node 'pve1': it has expired, install another one" in str(result["warnings"])
+
+
+def test_a_task_of_an_earlier_run_is_waited_for(run, domains):
+    pve = run.api.pve
+    pve.time_scale = 0.05
+    assert "still runs on node 'pve1'" in run.fails(MODULE, {**ACME, "task_timeout": 0})
+    assert run(MODULE, ACME)["changed"]
+    assert [task["type"] for task in pve.tasklog] == ["acmenewcert"]
 
 
 def test_an_order_whose_answer_is_lost_is_not_placed_twice(run, domains):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable
 
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, STR, Invalid, Text
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource
 
@@ -246,32 +246,18 @@ class OnDisks(Resource):
         """What PVE's tasks about it carry."""
         return (self.name,)
 
-    def begun(self, kind: str) -> set[str]:
-        tasks = self.client.get(f"/nodes/{self.node}/tasks", source="all", limit=100) or []
-        return {task["upid"] for task in tasks if task.get("type") == kind and task.get("id") in self.task_ids}
+    def once(self, what: str, write: Callable[[], Any]) -> None:
+        """A task of PVE that must not run twice."""
+        kind = f"{self.kind}{what}"
+        self.tasks.once(write, f"{self}: {what}", node=self.node, kind=kind, ids=self.task_ids)
 
-    def once(self, kind: str, write: Callable[[], Any]) -> Any:
-        """The task of a write that must not happen twice; if its answer is lost, the task is looked for."""
-        before = self.begun(kind)
-        try:
-            return write()
-        except Unreachable:
-            fresh = self.begun(kind) - before
-            if not fresh:
-                raise
-            return fresh.pop()
+    def create(self) -> None:
+        values = {"name": self.name, "add_storage": self.params["add_storage"], **self.values(self.sets)}
+        self.once("create", lambda: self.client.post(self.path, **values))
 
-    def create(self) -> Any:
-        return self.once(
-            f"{self.kind}create",
-            lambda: self.client.post(
-                self.path, name=self.name, add_storage=self.params["add_storage"], **self.values(self.sets)
-            ),
-        )
-
-    def delete(self) -> Any:
+    def delete(self) -> None:
         cleanup = {name.replace("_", "-"): self.params[name] for name in ("cleanup_disks", "cleanup_config")}
-        return self.once(f"{self.kind}remove", lambda: self.client.delete(self.item_path, **cleanup, **self.also()))
+        self.once("remove", lambda: self.client.delete(self.item_path, **cleanup, **self.also()))
 
     def also(self) -> dict[str, Any]:
         """What else names the object that goes."""
