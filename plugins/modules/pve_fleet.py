@@ -121,8 +121,8 @@ guests:
       sample: running
     pending:
       description:
-        - Options that take effect at the guest's next start. Of a container those that this run changed, of a virtual
-          machine all, whoever changed them.
+        - Options that the running guest takes at its next start only, whoever changed them.
+        - In check mode, what waits already.
       type: list
       elements: str
       sample: ["features"]

@@ -99,7 +99,9 @@ status:
   returned: unless the plan was refused
   sample: running
 pending:
-  description: Options that this run changed and that take effect at the container's next start.
+  description:
+    - Options that the running container takes at its next start only, whoever changed them.
+    - In check mode, what waits already.
   type: list
   elements: str
   returned: unless the plan was refused

@@ -174,6 +174,22 @@ def test_the_old_volume_of_a_snapshot_is_not_deleted(api, run, container, refuse
     assert config(api, 100)["mp0"].startswith("tank:")
 
 
+# ------------------------------------------------------------------------------------------------------- pending
+
+
+def test_what_waits_for_a_restart_is_told_whoever_changed_it(api, run, container):
+    run.fleet(container(state="started"))
+    api.pve.ct(100).pending["tty"] = 4
+    for check in (True, False):
+        result = run.fleet(container(), check=check)["guests"][0]
+        assert (result["changed"], result["pending"], result["reboot_required"]) == (False, ["tty"], True)
+    result = run.fleet(container(timezone="UTC", delete=["features"], features=...))["guests"][0]
+    assert result["pending"] == ["features", "timezone", "tty"]
+    assert not run.fleet(container(tty=4, timezone="UTC", features={}))["changed"]
+    result = run.fleet(container(features={}, state="stopped"))["guests"][0]
+    assert (result["pending"], result["reboot_required"]) == ([], False)
+
+
 # ----------------------------------------------------------------------------------------------------- templates
 
 

@@ -41,6 +41,10 @@ class Archives:
             ("POST", "/nodes/{node}/qemu/{vmid}/migrate", self._qm_migrate),
         ]
 
+    async def _lxc_pending(self, user: str, v: Values) -> list[Values]:
+        entries = await super()._lxc_pending(user, v)
+        return [*entries, {"key": "digest", "value": self._find_ct(v["node"], v["vmid"]).digest()}]
+
     # ----------------------------------------------------------------------------------------------- snapshots
 
     def _ct_can_snapshot(self, ct: FakeCt) -> bool:

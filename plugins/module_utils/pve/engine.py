@@ -206,16 +206,19 @@ class Fleet:
             )
 
     def read_config(self, guest: Guest) -> None:
+        """The configuration of the next start, and which of it waits for that start."""
         try:
-            if guest.kind.staged:
-                self.read_staged(guest)
-            else:
-                guest.config = self.client.get(f"{guest.path}/config")
+            entries = self.client.get(f"{guest.path}/pending")
         except PveError as error:
             if not MISSING.search(error.text):
                 raise
             guest.item, guest.config, guest.running = None, dict(guest.inherited), False
             self.follow(guest)
+            return
+        guest.waiting = sorted(entry["key"] for entry in entries if "pending" in entry or entry.get("delete"))
+        kept = [entry for entry in entries if not entry.get("delete")]
+        values = {entry["key"]: entry.get("pending", entry.get("value")) for entry in kept}
+        guest.config = {key: value for key, value in values.items() if value is not None}
 
     def follow(self, guest: Guest) -> None:
         """A guest that was to go to another node may have arrived: the answer about it was lost."""
@@ -229,14 +232,6 @@ class Fleet:
     @staticmethod
     def arrive(guest: Guest, item: dict[str, Any]) -> None:
         guest.item, guest.node, guest.target = {**item, "node": guest.target}, guest.target, ""
-
-    def read_staged(self, guest: Guest) -> None:
-        """The configuration of the next start, and which of it waits for that start."""
-        entries = self.client.get(f"{guest.path}/pending")
-        guest.waiting = sorted(entry["key"] for entry in entries if "pending" in entry or entry.get("delete"))
-        kept = [entry for entry in entries if not entry.get("delete")]
-        values = {entry["key"]: entry.get("pending", entry.get("value")) for entry in kept}
-        guest.config = {key: value for key, value in values.items() if value is not None}
 
     def peek(self, guest: Guest) -> None:
         """The configuration of a guest that is not ours, if it can be had: its node may be down."""
@@ -293,8 +288,8 @@ class Fleet:
 
     @staticmethod
     def waiting(guest: Guest) -> dict[str, Any]:
-        """What a running virtual machine takes at its next start only, be it of this run or of another."""
-        return {"pending": guest.waiting} if guest.kind.staged and guest.running else {}
+        """What a running guest takes at its next start only, be it of this run or of another."""
+        return {"pending": guest.waiting} if guest.running else {}
 
     def converge(self, plan: Plan) -> dict[str, Any]:
         """Carry out one guest's plan; a failure is reported and leaves the other guests alone."""
@@ -304,9 +299,6 @@ class Fleet:
         try:
             self.work(plan, done)
             extra.update(self.waiting(guest))
-            if guest.running and not guest.kind.staged and any(text.startswith("update") for text in done):
-                entries = self.client.get(f"{guest.path}/pending")
-                extra["pending"] = sorted(item["key"] for item in entries if "pending" in item or item.get("delete"))
         except (PveError, Refused) as failure:
             extra["error"] = str(failure) if str(failure).startswith(str(guest)) else f"{guest}: {failure}"
         return self.report(plan, {key: guest.now(key) for key in plan.before}, done, **extra)

@@ -46,7 +46,6 @@ class Kind(NamedTuple):
     required: tuple[str, ...] = ()  # options that cannot be removed
     content: str = "rootdir"  # what a storage must take to hold its disks
     tool: str = "pct"  # the node's command for it
-    staged: bool = False  # its configuration and what waits for a restart are read together
     local: str = ""  # what of its configuration belongs to the node (a regular expression)
 
     def tied(self, key: str, value: str) -> bool:
@@ -74,14 +73,35 @@ NET = PropertyString(
     defaults={"firewall": False, "link_down": False, "host-managed": False},
     required=("name", "bridge"), kept=("hwaddr", "type"), first=("name", "bridge"),
 )  # fmt: skip
+
+
+class Volume(Mount):
+    """A volume of a container, or a path of the node in its place."""
+
+    def flaw(self, wanted: dict[str, Any]) -> str:
+        """Why a new volume cannot be made, if it cannot."""
+        volume = wanted.get("volume", "")
+        if volume and not volume.startswith("/"):
+            return f"'{volume}' is not a new volume, write storage:GiB such as local-lvm:8"
+        return "" if volume or "size" in wanted else "'size' is missing, a new volume needs it"
+
+    def clash(self, key: str, wanted: dict[str, Any], current: dict[str, Any]) -> str:
+        """Why the volume that is there cannot become what is wanted, if it cannot."""
+        old = current["volume"]
+        new = wanted.get("volume", wanted.get("storage", "") if old.startswith("/") else old) or old
+        if old == new or (new.startswith("/") and old.startswith("/")):
+            return ""
+        return f"{key} holds {old}, detach it ({key}: null) before you attach another"
+
+
 MOUNT = {
     "volume": Text(), "storage": Text(), "size": Size(), "acl": Boolean(), "idmap": Text(),
     "mountoptions": Words(";", unordered=True, split="[;+]"), "quota": Boolean(), "replicate": Boolean(),
     "ro": Boolean(), "shared": Boolean(),
 }  # fmt: skip
 MOUNT_DEFAULTS = {"quota": False, "replicate": True, "ro": False, "shared": False}
-ROOTFS = Mount(MOUNT, defaults=MOUNT_DEFAULTS, bare="volume", kept=("volume", "storage", "size"))
-MP = Mount(
+ROOTFS = Volume(MOUNT, defaults=MOUNT_DEFAULTS, bare="volume", kept=("volume", "storage", "size"))
+MP = Volume(
     {**MOUNT, "mp": Text(pattern="/.+", hint="an absolute path"), "backup": Boolean(), "keepattrs": Boolean()},
     defaults={**MOUNT_DEFAULTS, "backup": False, "keepattrs": False},
     bare="volume", required=("mp",), kept=("volume", "storage", "size"),

@@ -45,7 +45,7 @@ class Guest:
         self.inherited: dict[str, Any] = {}  # what a clone of it has
         self.cloned = False
         self.config: dict[str, Any] = {}
-        self.waiting: list[str] = []  # what a virtual machine takes at its next start only
+        self.waiting: list[str] = []  # what it takes at its next start only
         self.sent: set[str] = set()  # secrets, which cannot be read back
         self.running = False
         self.problems: list[str] = []
@@ -421,19 +421,11 @@ class Plan:
                 self.problem(f"{key}: pcie needs machine q35, not {machine}: set machine to q35 or leave pcie out")
 
     def _new_volume(self, key: str, wanted: dict[str, Any]) -> None:
-        kind = self.guest.kind.option(key).kind
-        if isinstance(kind, Drive):
-            flaw = kind.flaw(wanted)
-            if flaw:
-                self.problem(f"{key}: {flaw}")
-            if "import-from" in wanted and "size" in wanted:
-                self.imports[key] = wanted["size"]
-            return
-        volume = wanted.get("volume", "")
-        if volume and not volume.startswith("/"):
-            self.problem(f"{key}: '{volume}' is not a new volume, write storage:GiB such as local-lvm:8")
-        elif not volume and "size" not in wanted:
-            self.problem(f"{key}: 'size' is missing, a new volume needs it")
+        flaw = self.guest.kind.option(key).kind.flaw(wanted)
+        if flaw:
+            self.problem(f"{key}: {flaw}")
+        if "import-from" in wanted and "size" in wanted:
+            self.imports[key] = wanted["size"]
 
     def _mount(self, key: str, wanted: dict[str, Any], target: dict[str, Any], current: Any) -> tuple[Any, Any]:
         """Separate moving and growing from changing options; what would lose or leave data is refused.
@@ -447,9 +439,7 @@ class Plan:
         if place and self.guest.params.get("move_volumes"):
             self.moves[key] = place
         current = {**current, **place}
-        kind = self.guest.kind.option(key).kind
-        clash = kind.clash if isinstance(kind, Drive) else self._clash
-        text = clash(key, wanted, current)
+        text = self.guest.kind.option(key).kind.clash(key, wanted, current)
         if text:
             self.problem(text)
         elif "size" in wanted and "size" in current:
@@ -471,14 +461,6 @@ class Plan:
             text = words[names[0]].format(current.get(names[0]), wanted[names[0]])
             self.problem(f"{key} {text}: set move_volumes to have the volume moved, or write what it has")
         return {name: wanted[name] for name in names}
-
-    @staticmethod
-    def _clash(key: str, wanted: dict[str, Any], current: dict[str, Any]) -> str:
-        """Why the mount point that is there cannot become what is wanted, if it cannot."""
-        old, new = current["volume"], wanted.get("volume", current["volume"])
-        if old != new and not (new.startswith("/") and old.startswith("/")):
-            return f"{key} holds {old}, detach it ({key}: null) before you attach another"
-        return ""
 
     def _pool(self) -> None:
         guest, pool = self.guest, self.guest.params.get("pool")

@@ -488,7 +488,6 @@ QEMU = Kind(
     numbered=QEMU_NUMBERED,
     content="images",
     tool="qm",
-    staged=True,
     local=r"(hostpci\d+: (?!.*mapping=)|usb\d+: (?!.*mapping=|.*spice)|serial\d+: /|parallel\d+: ).*",
 )
 KINDS = {"lxc": LXC, "qemu": QEMU}
