@@ -54,7 +54,7 @@ unit: setup ## Unit and contract tests: no Docker, no network
 	@python -m pytest --numprocesses auto tests/unit tests/contract
 
 .PHONY: check
-check: lint unit sanity ## The quick part of the tests, for every day
+check: lint unit sanity docs-site ## The quick part of the tests, for every day
 
 .PHONY: image
 image: setup
