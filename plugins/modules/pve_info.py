@@ -297,8 +297,11 @@ unanswered:
 import contextlib
 import ipaddress
 import re
+import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, Callable, Iterable, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -369,6 +372,7 @@ SUBSETS = {
 FLAG = Boolean()
 LIST = Words(",", unordered=True)
 COUNT = Number()
+TAGS = Words(";", unordered=True)
 JOB = {
     **dict.fromkeys(("all", "enabled", "protected", "repeat-missed", "stdexcludes"), FLAG),
     **dict.fromkeys(("vmid", "exclude"), Words(",")),
@@ -520,6 +524,7 @@ class Info:
         self.volumes: dict[tuple[str, str], list[Values] | None] = {}
         self.privileges: set[str] | None = None
         self.now = time.time()
+        self.lock = threading.Lock()
 
     # ------------------------------------------------------------------------------------------------- asking
 
@@ -538,10 +543,11 @@ class Info:
 
     def note(self, book: dict[str, Values], subset: str, where: str, **entry: str) -> None:
         """Put a reason down; of several, the one of the first place in order."""
-        noted = book.setdefault(subset, {**entry, "where": []})
-        noted["where"] = sorted({*noted["where"], where} - {""})
-        if where and noted["where"][0] == where:
-            noted.update(entry)
+        with self.lock:
+            noted = book.setdefault(subset, {**entry, "where": []})
+            noted["where"] = sorted({*noted["where"], where} - {""})
+            if where and noted["where"][0] == where:
+                noted.update(entry)
 
     def deny(self, subset: str, words: str, where: str = "") -> None:
         found = REFUSED.search(words)
@@ -571,14 +577,17 @@ class Info:
     # ---------------------------------------------------------------------------------------- who is what
 
     def of(self, *kinds: str) -> list[Values]:
-        """The resources of some types, within the filters that all of them know."""
+        """The resources of some types, on every node."""
         if self.resources is None:
             self.resources = self.client.get("/cluster/resources")
             nodes = sorted(item["node"] for item in self.resources if item["type"] == "node")
             if self.params["node"] and self.params["node"] not in nodes:
                 raise PveError(f"node '{self.params['node']}' is not in the cluster: it has {', '.join(nodes)}.")
-        found = [item for item in self.resources if item["type"] in kinds]
-        return [item for item in found if self.params["node"] in (None, item.get("node"))]
+        return [item for item in self.resources if item["type"] in kinds]
+
+    def here(self, item: Values) -> bool:
+        """Whether it is on the node that is meant."""
+        return self.params["node"] in (None, item["node"])
 
     def nodes(self) -> Values:
         return {
@@ -588,28 +597,28 @@ class Info:
                 "online": item["status"] == "online",
                 **figures(item),
             }
-            for item in sorted(self.of("node"), key=lambda item: item["node"])
+            for item in sorted(filter(self.here, self.of("node")), key=lambda item: item["node"])
         }
 
-    def all_guests(self) -> dict[int, Values]:
+    @cached_property
+    def everyone(self) -> dict[int, Values]:
         """Every guest that can be seen, by its id, with the name that it goes by."""
-        items = sorted((item for item in self.of("lxc", "qemu")), key=lambda item: item["vmid"])
-        names = [item.get("name") for item in items]
-        twice = {name for name in names if name and names.count(name) > 1}
-        vmids = {str(item["vmid"]) for item in items}
+        items = sorted(self.of("lxc", "qemu"), key=lambda item: item["vmid"])
+        count = Counter(item.get("name") for item in items)
+        taken = {str(item["vmid"]) for item in items}
         found = {}
         for item in items:
-            name = item.get("name") or ""
+            name = item.get("name") or None
             found[item["vmid"]] = {
-                "name": name or None,
-                "key": str(item["vmid"]) if name in twice or name in vmids or not name else name,
+                "name": name,
+                "key": name if name and count[name] == 1 and name not in taken else str(item["vmid"]),
                 "vmid": item["vmid"],
                 "kind": item["type"],
                 "node": item["node"],
                 "status": item["status"],
                 "running": item["status"] == "running",
                 "template": bool(item.get("template")),
-                "tags": parsed(Words(";", unordered=True), item.get("tags") or ""),
+                "tags": TAGS.parse(item.get("tags") or ""),
                 "pool": item.get("pool"),
                 "lock": item.get("lock"),
                 "ha_state": item.get("hastate"),
@@ -617,12 +626,14 @@ class Info:
             }
         return found
 
+    @cached_property
     def guests(self) -> dict[int, Values]:
         """Those that the filters leave."""
         tag = (self.params["tag"] or "").lower()
         return {
             vmid: guest
-            for vmid, guest in self.all_guests().items()
+            for vmid, guest in self.everyone.items()
+            if self.here(guest)
             if self.params["vmid"] is None or vmid in self.params["vmid"]
             if not tag or tag in guest["tags"]
             if self.params["pool"] in (None, guest["pool"])
@@ -630,18 +641,18 @@ class Info:
 
     @property
     def only_some(self) -> bool:
-        """Whether the filters choose guests."""
-        return any(self.params[name] is not None for name in ("vmid", "tag", "pool"))
+        """Whether there are filters that choose guests."""
+        return any(self.params[name] is not None for name in ("node", "vmid", "tag", "pool"))
 
     def shows(self, vmid: Any) -> bool:
         """Whether the filters leave what belongs to a guest, or to none."""
-        return not self.only_some or (vmid is not None and int(vmid) in self.guests())
+        return not self.only_some or (vmid is not None and int(vmid) in self.guests)
 
     def called(self, vmid: Any) -> str | None:
         """The name that a guest goes by; its id if it is not there."""
         if vmid is None:
             return None
-        guest = self.all_guests().get(int(vmid))
+        guest = self.everyone.get(int(vmid))
         return guest["key"] if guest else str(vmid)
 
     # ------------------------------------------------------------------------------------- what is gathered
@@ -657,16 +668,16 @@ class Info:
         return found
 
     def gather_guests(self) -> Values:
-        every, found = self.all_guests(), self.guests()
+        every, found = self.everyone, {vmid: dict(guest) for vmid, guest in self.guests.items()}
         if not every:
             self.check_silence("guests")
-        shared = [guest for guest in every.values() if guest["name"] and guest["key"] != guest["name"]]
+        shared = [guest for guest in found.values() if guest["name"] and guest["key"] != guest["name"]]
         if shared:
             names = ", ".join(f"{guest['vmid']} ({guest['name']})" for guest in shared)
-            self.module.warn(f"These guests share their name with another one and are listed by VMID: {names}.")
+            self.module.warn(f"These guests are listed by VMID, because their names do not tell them apart: {names}.")
         if "guest_configs" in self.wanted:
             for guest, answer in zip(found.values(), self.each(self.config_of, found.values())):
-                guest["config"] = configuration(KINDS[guest["kind"]], answer or {}) if answer else {}
+                guest["config"] = configuration(KINDS[guest["kind"]], answer) if answer else {}
         if "guest_addresses" in self.wanted:
             self.each(self.addresses_of, found.values())
         keys = [guest.pop("key") for guest in found.values()]
@@ -697,7 +708,7 @@ class Info:
 
     def storages(self) -> Values:
         found: Values = {}
-        for item in sorted(self.of("storage"), key=lambda item: (item["storage"], item["node"])):
+        for item in sorted(filter(self.here, self.of("storage")), key=lambda item: (item["storage"], item["node"])):
             storage = found.setdefault(
                 item["storage"],
                 {
@@ -839,13 +850,13 @@ class Info:
             "jobs": {job["id"]: {"enabled": True, **plain(job, JOB, "id", "type")} for job in jobs},
             "archives": archives,
             "newest": {guest: items[0] for guest, items in archives.items()},
-            "without": [guest["key"] for guest in self.guests().values() if guest["key"] not in archives],
+            "without": [guest["key"] for guest in self.guests.values() if guest["key"] not in archives],
             "not_in_jobs": [self.called(item["vmid"]) for item in outside if self.shows(item["vmid"])],
         }
 
     def gather_replication(self) -> Values:
         jobs = self.get("replication", "/cluster/replication") or []
-        guests = self.guests()
+        guests = self.guests
         owners = {job["id"]: int(job["id"].partition("-")[0]) for job in jobs}
         jobs = [job for job in jobs if owners[job["id"]] in guests]
         if not jobs and not guests:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -323,6 +324,16 @@ def test_filters(company, gather, filters, names):
     assert set(pve["backups"]["newest"]) | set(pve["backups"]["without"]) <= set(names)
 
 
+def test_what_is_not_chosen_keeps_its_name(company, gather):
+    pve = gather("pools", "backups", "storage_contents", node="pve2")
+    assert pve["backups"]["archives"] == {}
+    assert pve["backups"]["without"] == ["router"]
+    assert pve["pools"]["prod"]["guests"] == []
+    assert list(pve["storages"]["office"]["nodes"]) == ["pve2"]
+    # On the shared storage are archives of guests of the other node.
+    assert pve["storages"]["office"]["contents"] == []
+
+
 def test_a_filter_keeps_requests_down(company, gather):
     gather("guest_configs", vmid=[100])
     assert len(company.requests()) == 2
@@ -464,6 +475,7 @@ def test_what_was_recorded_is_read(monkeypatch):
     filters = dict.fromkeys(("node", "vmid", "tag", "pool"))
     info.params, info.wanted, info.resources, info.volumes = filters, set(module.SUBSETS) - {"ceph", "tasks"}, None, {}
     info.denied, info.unanswered, info.privileges, info.now = {}, {}, {"Sys.Audit"}, 1795357400
+    info.lock = threading.Lock()
     info.client = type("Recorded", (), {"get": lambda _, path, **params: answers[path, json.dumps(params)]})()
     facts = info.run()["pve"]
     assert facts["guests"]["ct1"]["memory"] == 256
