@@ -31,7 +31,10 @@ options:
     type: str
     default: default
   contact:
-    description: Mail addresses that the authority writes to, in any order. Required for a new account.
+    description:
+      - Mail addresses that the authority writes to, in any order. Required for a new account.
+      - An authority may keep to itself what it was given, as Let's Encrypt does since 2025. Then it is left alone once
+        the account is there.
     type: list
     elements: str
   directory:
@@ -156,6 +159,12 @@ class AcmeAccount(Resource):
         if action and not (self.client.local or is_root):
             raise self.reserved
         return action
+
+    def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
+        if option == "contact" and self.raw is not None and not self.raw["contact"]:
+            # The authority keeps it to itself, and it would never be seen to be as wanted.
+            return self.wanted.get(option)
+        return super().current(option, answer)
 
     def validate(self) -> None:
         given = [name for name in ("eab_kid", "eab_hmac_key") if self.params[name]]

@@ -74,6 +74,17 @@ def test_the_account_that_nodes_use_is_at_lets_encrypt(run, login):
     assert not run(ACCOUNT, {**login, "directory": DIRECTORY})["changed"]
 
 
+def test_an_authority_that_does_not_tell_whom_it_writes_to(run, login):
+    run.api.pve.acme_silent.add(DIRECTORY)
+    given = {**login, "contact": "admin@example.com", "terms_agreed": True}
+    life = Life(ACCOUNT, given, {}, {})
+    result = both(run, life, {})
+    assert result["changed"]
+    assert result["acme_account"]["contact"] is None
+    nothing(run, life, {})
+    nothing(run, life, {"contact": "other@example.com"})
+
+
 def test_terms_are_not_agreed_to_on_behalf_of_anybody(run, login):
     message = run.fails(ACCOUNT, {**login, "contact": "admin@example.com"})
     assert "'default'" in message

@@ -392,7 +392,8 @@ def test_bad_pools_are_refused_before_anything_is_written(run, given, words):
 @each
 def test_a_creation_whose_answer_is_lost_is_waited_for(run, life, monkeypatch):
     pve, begin = run.api.pve, run.api.pve.task
-    pve.time_scale = 0.01
+    # Longer than the engine takes to look again.
+    pve.time_scale, pve.disk_secs = 0.01, 40
 
     async def lost(*args, **kwargs):
         await begin(*args, **kwargs)

@@ -267,6 +267,8 @@ class Acme:
         super().__init__(*args, **kwargs)
         # What authorities say of themselves, by the address of their directory.
         self.acme_meta: dict[str, Values] = {DIRECTORY: {"termsOfService": TERMS}}
+        # Those that do not tell whom they write to.
+        self.acme_silent: set[str] = set()
         self.acme_accounts: dict[str, Values] = {}
         self.acme_registrations: list[Values] = []
         # The configuration files of the nodes; a test may edit them as another administrator would.
@@ -318,8 +320,9 @@ class Acme:
                 raise TaskError(f"Registration failed: Error: POST to https://acme.example.org/new-acct {why}")
             location = f"https://acme.example.org/acct/{len(self.acme_registrations)}"
             contact = [f"mailto:{address}" for address in split_list(v["contact"])]
+            told = {} if directory in self.acme_silent else {"contact": contact}
             self.acme_accounts[name] = {
-                "account": {"contact": contact, "status": "valid", "createdAt": "2026-11-22T12:00:00Z"},
+                "account": {**told, "status": "valid", "createdAt": "2026-11-22T12:00:00Z"},
                 "directory": directory,
                 "location": location,
                 "tos": v.get("tos_url"),
