@@ -959,7 +959,9 @@ class Info:
             found[kind] = {
                 item["id"]: {
                     **plain(item, {"mdev": FLAG, "live-migration-capable": FLAG}, "id", "type"),
-                    "map": [dict(pair.split("=", 1) for pair in place.split(",")) for place in item.get("map") or []],
+                    "map": [
+                        dict(pair.partition("=")[::2] for pair in text.split(",")) for text in item.get("map") or []
+                    ],
                 }
                 for item in items
             }
