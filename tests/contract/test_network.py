@@ -321,6 +321,27 @@ def test_large_packets_come_and_go_on_every_level(api, net, kept):
     net(*({"iface": item["iface"], "mtu": 0} for item in levels))
 
 
+def test_cards_and_packet_sizes_change_hands_in_open_vswitch(api, net, kept):
+    large = [
+        {"iface": "vmbr3", "type": "OVSBridge", "mtu": 9000},
+        {"iface": "in0", "type": "OVSIntPort", "ovs_bridge": "vmbr3", "mtu": 9000},
+        {"iface": "eno2", "type": "OVSPort", "ovs_bridge": "vmbr3", "mtu": 9000, "ovs_tag": 5},
+        {"iface": "eno3", "mtu": 9000},
+    ]
+    net(*large)
+    kept(*large)
+    small = [
+        {"iface": "vmbr3", "mtu": 1400},
+        {"iface": "in0", "mtu": 1400},
+        {"iface": "eno3", "type": "OVSPort", "ovs_bridge": "vmbr3", "mtu": 1400},
+        {"iface": "eno2", "type": "eth", "mtu": 9000, "autostart": True},
+    ]
+    net(*small)
+    kept(*small)
+    assert "ovs_tag" not in api.pve.interfaces["pve1"]["eno2"]
+    net(*large[:3], {"iface": "eno3", "state": "absent"})
+
+
 def test_a_vlan_goes_with_what_it_is_on(api, net):
     net(VMBR1, {"iface": "vmbr1.5", "type": "vlan"})
     net({"iface": "vmbr1", "state": "absent"}, {"iface": "vmbr1.5", "state": "absent"})

@@ -314,7 +314,7 @@ def perform(config: Config, step: Step) -> Config:
     return settled(after)
 
 
-def released(now: dict[str, Any] | None, goal: dict[str, Any] | None) -> dict[str, Any]:
+def released(now: dict[str, Any] | None, goal: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """An interface on its way, without what another one may be waiting for."""
     item, kept = dict(now if now is not None else goal or {}), goal or {}
     for key in PORTS:
@@ -322,9 +322,10 @@ def released(now: dict[str, Any] | None, goal: dict[str, Any] | None) -> dict[st
     for key in ("cidr", "cidr6", "gateway", "gateway6"):
         if now is None or item.get(key) != kept.get(key):
             item.pop(key, None)
-    if (item.get("mtu") or DEFAULT_MTU) > (kept.get("mtu") or DEFAULT_MTU):
-        item["mtu"] = kept.get("mtu")
-    return {key: value for key, value in item.items() if value not in EMPTY}
+    # What limits the packets of others may have to allow more of them before, and what is limited to ask for less.
+    sizes = sorted({item.get("mtu"), kept.get("mtu")}, key=lambda size: size or DEFAULT_MTU)
+    for size in sizes:
+        yield {key: value for key, value in {**item, "mtu": size}.items() if value not in EMPTY}
 
 
 def plan(current: Config, goal: Config) -> list[Step]:
@@ -336,6 +337,7 @@ def plan(current: Config, goal: Config) -> list[Step]:
     state, steps = settled(current), []
     wrong = set(refusals(state))
     goal = settled(goal)
+    seen = [state]
 
     def take(name: str, after: dict[str, Any] | None) -> bool:
         nonlocal state, wrong
@@ -343,17 +345,21 @@ def plan(current: Config, goal: Config) -> list[Step]:
         if step.before == after:
             return False
         there = perform(state, step)
-        if there.get(name) != after or not set(refusals(there)) <= wrong:
+        if there.get(name) != after or there in seen or not set(refusals(there)) <= wrong:
             return False
         state, wrong = there, set(refusals(there))
+        seen.append(there)
         steps.append(step)
         return True
 
-    waiting = sorted(name for name in {*state, *goal} if state.get(name) != goal.get(name))
-    for _step in range(3 * len(waiting)):
+    def differing() -> list[str]:
+        return sorted(name for name in {*state, *goal} if state.get(name) != goal.get(name))
+
+    waiting = differing()
+    for _step in range(4 * len(waiting)):
         if not any(take(name, goal.get(name)) for name in waiting):
-            any(take(name, released(state.get(name), goal.get(name))) for name in waiting)
-        waiting = sorted(name for name in {*state, *goal} if state.get(name) != goal.get(name))
+            any(take(name, way) for name in waiting for way in released(state.get(name), goal.get(name)))
+        waiting = differing()
     if waiting:
         raise PveError(f"Proxmox VE takes no order of changes to {', '.join(waiting)}: make them in two runs.")
     return steps
@@ -604,7 +610,10 @@ class Network(OfNode):
                 else:
                     goal.pop(name, None)
                 continue
-            fresh = {"autostart": True} if wanted.get("type") not in MEMBERS else {}
+            kind = wanted.get("type")
+            if item is not None and kind in self.table.belongs and kind != item["type"]:
+                item = {key: value for key, value in item.items() if key not in self.strangers(kind)}
+            fresh = {"autostart": True} if kind not in MEMBERS else {}
             changed = {**(fresh if item is None else item), **wanted}
             defaults = {option: spec.default for option, spec in self.table.options.items()}
             goal[name] = {key: value for key, value in changed.items() if value is not None and value != defaults[key]}
