@@ -339,7 +339,9 @@ def test_cards_and_packet_sizes_change_hands_in_open_vswitch(api, net, kept):
     net(*small)
     kept(*small)
     assert "ovs_tag" not in api.pve.interfaces["pve1"]["eno2"]
-    net(*large[:3], {"iface": "eno3", "state": "absent"})
+    more = [*large[:3], {"iface": "in1", "type": "OVSIntPort", "ovs_bridge": "vmbr3", "mtu": 9000}]
+    net(*more, {"iface": "eno3", "state": "absent"})
+    kept(*more)
 
 
 def test_a_vlan_goes_with_what_it_is_on(api, net):
