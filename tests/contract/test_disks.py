@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import Disks
 from fakepve import PveError
 
 from tests.contract.life import Life, both, limited, nothing, whole_life
@@ -106,6 +107,43 @@ def test_a_storage_of_that_name_is_in_nobodys_way_on_another_node(run, life):
     run.api.pve.storages[name]["nodes"] = "pve2"
     assert run(life.module, given)["changed"]
     assert run.api.pve.storages[name]["nodes"] == "pve1,pve2"
+
+
+DEVICES = Disks(
+    "pve1",
+    [
+        {"devpath": "/dev/sdb", "serial": "SER1", "wwn": "0x5000c500a1b2c3d4", "by_id_link": f"{LINK}/ata-DISK_SER1"},
+        {"devpath": "/dev/sdb1", "parent": "/dev/sdb"},
+        {"devpath": "/dev/sdc", "serial": "SER11", "wwn": "unknown"},
+        {"devpath": "/dev/sdd", "serial": "TWIN", "wwn": "unknown"},
+        {"devpath": "/dev/sde", "serial": "TWIN", "wwn": "unknown"},
+        {"devpath": "/dev/nvme0n1", "serial": "NV1", "wwn": "eui.0025385b"},
+        {"devpath": "/dev/nvme0n1p2", "parent": "/dev/nvme0n1"},
+        {"devpath": "/dev/vda", "serial": "unknown", "wwn": "unknown"},
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("link", "path"),
+    [
+        *(
+            ("ata-DISK_SER1", "/dev/sdb"),
+            ("wwn-0x5000c500a1b2c3d4", "/dev/sdb"),
+            ("scsi-35000c500a1b2c3d4", "/dev/sdb"),
+        ),
+        *(("ata-DISK_SER1-part1", "/dev/sdb1"), ("ata-DISK_SER1-part2", None), ("ata-DISK_SER1-part", None)),
+        *(("usb-DISK_SER11-0:0", "/dev/sdc"), ("ata-DISK_SER", None), ("ata-DISK_1", None), ("ata-DISK_TWIN", None)),
+        *(
+            ("nvme-DISK_NV1", "/dev/nvme0n1"),
+            ("nvme-DISK_NV1_1", "/dev/nvme0n1"),
+            ("nvme-eui.0025385b", "/dev/nvme0n1"),
+        ),
+        *(("nvme-DISK_NV1_1-part2", "/dev/nvme0n1p2"), ("virtio-unknown", None), ("wwn-unknown", None)),
+    ],
+)
+def test_links_to_disks(link, path):
+    assert DEVICES.find(f"{LINK}/{link}") == path
 
 
 # ------------------------------------------------------------------------ never what holds anything

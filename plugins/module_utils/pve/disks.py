@@ -69,10 +69,11 @@ class Disks:
         if not name.startswith(BY_ID):
             return False
         link = name[len(BY_ID) :]
-        wwn, serial = disk.get("wwn"), disk.get("serial")
-        if wwn and wwn != "unknown" and link in (f"wwn-{wwn}", f"nvme-{wwn}"):
+        wwn, serial = (str(disk.get(key) or "unknown") for key in ("wwn", "serial"))
+        if wwn != "unknown" and link in (f"wwn-{wwn}", f"nvme-{wwn}", f"scsi-3{wwn[2:]}"):
             return True
-        return bool(serial and serial != "unknown" and link.endswith(f"_{serial}"))
+        # Behind the serial number, NVMe has the number of the namespace and USB that of the unit.
+        return serial != "unknown" and bool(re.search(rf"_{re.escape(serial)}(_\d+|-\d+:\d+)?$", link))
 
     def on_it(self, device: str) -> str:
         """What a disk or partition holds, in words; nothing if it is free."""
