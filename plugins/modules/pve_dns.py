@@ -81,7 +81,14 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 
 SERVERS = ("dns1", "dns2", "dns3")
-DOMAIN = Text((), r"(?i)\.|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", "a domain such as example.com, and Proxmox VE knows one")
+
+
+class Domain(Text):
+    def parse(self, value: Any) -> str:
+        return super().parse(str(value).lower())
+
+
+DOMAIN = Domain((), r"\.|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", "a domain such as example.com, and Proxmox VE knows one")
 TABLE = Table(
     noun="dns",
     path="/nodes/{node}/dns",

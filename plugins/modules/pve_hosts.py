@@ -43,7 +43,7 @@ options:
         required: true
       names:
         description:
-          - All names of the address. The first one is its own, in whatever order the others are.
+          - All names of the address, in any case. The first one is its own, in whatever order the others are.
           - Required with O(entries[].state=present).
         type: list
         elements: str
@@ -119,7 +119,9 @@ def understood(line: str) -> bool:
 
 
 def same(one: list[str], other: list[str]) -> bool:
-    return one[:1] == other[:1] and sorted(set(one)) == sorted(set(other))
+    """Whether names mean the same: they have no case, and only the first one has a place."""
+    one, other = ([name.lower() for name in names] for names in (one, other))
+    return one[:1] == other[:1] and set(one) == set(other)
 
 
 class Entries:

@@ -15,7 +15,7 @@ DNS = Life(
     NODE,
     {"search": "example.com", "dns1": "192.0.2.53", "dns2": "2001:db8::53"},
     {"search": "example.org", "dns1": "192.0.2.54", "dns2": "2001:db8::54", "dns3": "192.0.2.55"},
-    spellings=[{"dns2": "2001:DB8:0::53"}, {"dns3": ""}],
+    spellings=[{"dns2": "2001:DB8:0::53"}, {"dns3": ""}, {"search": "Example.COM"}],
     removed=["search", "dns3"],
     once=True,
 )
@@ -50,7 +50,7 @@ HOSTS = Life(
     {"entries": [{"address": "192.0.2.3", "names": ["pve2.example.com", "pve2", "two"]}]},
     {"entries": [{"address": "192.0.2.3", "names": ["pve2", "pve2.example.com", "two"]}]},
     spellings=[
-        {"entries": [{"address": "192.0.2.3", "names": ["pve2.example.com", "two", "pve2", "two"]}]},
+        {"entries": [{"address": "192.0.2.3", "names": ["PVE2.example.com", "two", "pve2", "two"]}]},
         {"entries": [{"address": "192.0.2.4", "state": "absent"}]},
         {"entries": []},
     ],
