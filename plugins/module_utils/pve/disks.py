@@ -197,7 +197,7 @@ class OnDisks(Resource):
                     f"{path} is {item['by_id_link']}" for path, item in disks.every.items() if "by_id_link" in item
                 ]
                 known = f"; {', '.join(links)}" if name.startswith("/dev/disk/") and links else ""
-                self.problem(f"{self.devices}: the node has no '{name}' for this, {disks.choice}{known}")
+                self.problem(f"{self.devices}: there is no '{name}' among the disks of the node, {disks.choice}{known}")
             elif path in paths:
                 self.problem(f"{self.devices}: '{name}' is {path}, which is given twice")
             else:
