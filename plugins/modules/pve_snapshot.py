@@ -144,7 +144,7 @@ VOLUMES = r"(rootfs|mp|ide|sata|scsi|virtio|efidisk|tpmstate)\d*"
 FLAG = {**BOOL, "default": False}
 TABLE = Table(
     noun="snapshot",
-    path="",
+    path="/nodes/{node}/{type}/{vmid}/snapshot",
     id="snapname",
     options={"description": Option(STR, Note(), "")},
     places={
@@ -180,6 +180,10 @@ class Snapshot(Resource):
     def owner(self) -> str:
         return f"{self.kinds.noun} '{self.guest.get('name', '')}'"
 
+    @property
+    def owner_path(self) -> str:
+        return self.path.rpartition("/")[0]
+
     # ------------------------------------------------------------------------------------------------- reading
 
     def fetch(self) -> dict[str, Any] | None:
@@ -188,7 +192,7 @@ class Snapshot(Resource):
             self.guest = next((guest for guest in guests if guest["vmid"] == self.params["vmid"]), {})
             if not self.guest:
                 return None
-            self.path = f"/nodes/{self.guest['node']}/{self.guest['type']}/{self.guest['vmid']}"
+            self.path = self.path.format(**self.guest)
         found = self.read()
         if found and found.get("snapstate") and not self.module.check_mode:
             # An earlier run may have been interrupted while its task went on.
@@ -197,7 +201,7 @@ class Snapshot(Resource):
         return found
 
     def read(self) -> dict[str, Any] | None:
-        entries = self.client.get(f"{self.path}/snapshot")
+        entries = self.client.get(self.path)
         parents = {entry["name"]: entry.get("parent") for entry in entries}
 
         def age(entry: dict[str, Any]) -> tuple[int, int]:
@@ -284,9 +288,9 @@ class Snapshot(Resource):
             self.check_lock()
 
     def check_storages(self) -> None:
-        if self.client.get(f"{self.path}/feature", feature="snapshot").get("hasFeature"):
+        if self.client.get(f"{self.owner_path}/feature", feature="snapshot").get("hasFeature"):
             return
-        config = self.client.get(f"{self.path}/config")
+        config = self.client.get(f"{self.owner_path}/config")
         volumes = {
             key: value for key, value in config.items() if re.fullmatch(VOLUMES, key) and "media=cdrom" not in value
         }
@@ -303,7 +307,7 @@ class Snapshot(Resource):
 
     def check_lock(self) -> None:
         """A real run waits for whoever holds the guest."""
-        lock = self.tasks.freed(self.path, self.guest.get("lock"), patient=not self.module.check_mode)
+        lock = self.tasks.freed(self.owner_path, self.guest.get("lock"), patient=not self.module.check_mode)
         self.guest["lock"] = lock
         if lock:
             unlock = f"{self.kinds.tool} unlock {self.params['vmid']}"
@@ -333,10 +337,6 @@ class Snapshot(Resource):
 
     # ------------------------------------------------------------------------------------------------- writing
 
-    @property
-    def item_path(self) -> str:
-        return f"{self.path}/snapshot/{self.name}"
-
     def once(self, write: Callable[[], Any], verb: str) -> None:
         kind = {"lxc": "vz", "qemu": "qm"}[self.guest["type"]] + verb
         where = {"node": self.guest["node"], "vmid": self.guest["vmid"], "kind": kind}
@@ -344,7 +344,7 @@ class Snapshot(Resource):
 
     def create(self) -> None:
         values = {"snapname": self.name, **self.values(self.sets), **({"vmstate": 1} if self.params["vmstate"] else {})}
-        self.once(lambda: self.client.post(f"{self.path}/snapshot", **values), "snapshot")
+        self.once(lambda: self.client.post(self.path, **values), "snapshot")
 
     def update(self) -> Any:
         return self.client.put(f"{self.item_path}/config", description=self.sets.get("description", ""))
@@ -355,7 +355,7 @@ class Snapshot(Resource):
 
     def prune(self) -> None:
         for name in self.surplus:
-            self.once(lambda name=name: self.client.delete(f"{self.path}/snapshot/{name}"), "delsnapshot")
+            self.once(lambda name=name: self.client.delete(f"{self.path}/{name}"), "delsnapshot")
 
     def rollback(self) -> None:
         start = {"start": 1} if self.params["start"] else {}

@@ -7,6 +7,8 @@ from __future__ import annotations
 import pytest
 from fakepve import PveError
 
+from tests.contract.life import Life, limited
+
 TANK = {"type": "zfspool", "active": 1, "content": "images,rootdir", "files": set(), "volumes": {}}
 
 
@@ -161,6 +163,13 @@ def test_a_tpm_of_a_running_machine_is_not_moved(run, machine, refused):
     refused(other, "tpmstate0 cannot be moved while the virtual machine runs")
 
 
+def test_the_old_disk_of_a_snapshot_is_not_deleted(run, machine, refused):
+    run.fleet(machine())
+    run("pve_snapshot", {"vmid": 300, "snapname": "before"})
+    moved = machine(scsi={"scsi0": "tank:4"}, move_volumes=True, delete_moved=True)
+    refused(moved, "the old volume of scsi0 is part of snapshot 'before' and cannot be deleted: leave delete_moved out")
+
+
 def test_the_old_volume_of_a_snapshot_is_not_deleted(api, run, container, refused):
     run.fleet(container())
     run("pve_snapshot", {"vmid": 100, "snapname": "before"})
@@ -172,6 +181,33 @@ def test_the_old_volume_of_a_snapshot_is_not_deleted(api, run, container, refuse
     run.fleet(container(mp=mount))  # after the snapshot
     run.fleet(container(mp={"mp0": {**mount["mp0"], "storage": "tank"}}, move_volumes=True, delete_moved=True))
     assert config(api, 100)["mp0"].startswith("tank:")
+
+
+# ----------------------------------------------------------------------------------------------------- privileges
+
+
+def test_what_guests_go_through_needs_no_more_privileges_than_are_documented(api, run, sources, container, machine):
+    life = limited(run, Life("pve_fleet", {}, {}, {}), Datastore_AllocateSpace="/storage", VM_Clone="/vms")
+    for privilege in (
+        "VM.Audit",
+        "VM.Allocate",
+        "VM.Migrate",
+        "VM.Config.Disk",
+        "VM.Config.Memory",
+        "VM.Config.Options",
+    ):
+        api.pve.grant("limited@pve", "/vms", privilege)
+    for path, privilege in (("/storage", "Datastore.Audit"), ("/sdn", "SDN.Use"), ("/nodes", "Sys.Audit")):
+        api.pve.grant("limited@pve", path, privilege)
+    guests = [clone_of(container, 900, memory=700), clone_of(machine, 901, memory=700)]
+    moved = [{"vmid": 100, "rootfs": "tank:4"}, {"vmid": 300, "type": "qemu", "scsi": {"scsi0": "tank:4"}}]
+    gone = [{"vmid": 100, "node": "pve2"}, {"vmid": 300, "type": "qemu", "node": "pve2"}]
+    made = [{"vmid": 100, "template": True}, {"vmid": 300, "type": "qemu", "template": True}]
+    for step, options in ((guests, {}), (moved, {"move_volumes": True}), (gone, {"migrate": True}), (made, {})):
+        assert run.fleet(*({**guest, **options} for guest in step), **life.ident)["changed"]
+    life = limited(run, life, VM_Audit="/vms", VM_Allocate="/vms")
+    for build, vmid in ((container, 900), (machine, 901)):
+        assert "VM.Clone" in run.fleet_fails({**clone_of(build, vmid, hostname="other"), "vmid": 500}, **life.ident)
 
 
 # ------------------------------------------------------------------------------------------------------- pending
@@ -428,6 +464,16 @@ def test_a_snapshot_is_cloned(api, run, sources, container, both, refused):
     refused(missing, "clone: guest 900 has no snapshot 'other', it has clean")
     both(clone_of(container, 900, clone={"vmid": 900, "snapname": "clean"}))
     assert config(api, 100)["memory"] == 256
+
+
+def test_a_snapshot_of_a_running_machine_is_cloned(api, run, sources, machine, both, refused):
+    run("pve_snapshot", {"vmid": 901, "snapname": "clean"})
+    run.fleet({"vmid": 901, "type": "qemu", "memory": 4096, "state": "started"})
+    missing = clone_of(machine, 901, clone={"vmid": 901, "snapname": "other"})
+    refused(missing, "clone: guest 901 has no snapshot 'other', it has clean")
+    clean = clone_of(machine, 901, clone={"vmid": 901, "snapname": "clean"}, memory=1024)
+    assert both(clean)["actions"] == ["clone guest 901 at snapshot 'clean'"]
+    assert int(config(api, 300)["memory"]) == 1024
 
 
 def test_a_volume_of_a_clone_is_moved_only_if_that_is_wanted(api, sources, container, both, refused):

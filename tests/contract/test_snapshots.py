@@ -4,10 +4,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from fakepve import PveError
 
 from tests.contract.life import Life, limited, lives, whole_life
+from tests.contract.test_recordings import login
+
+RECORDINGS = Path(__file__).parents[1] / "unit/recordings/snapshots.jsonl"
+# What is different each time.
+NEW = ("digest", "meta", "smbios1", "snaptime", "vmgenid")
 
 CT = {"vmid": 100, "snapname": "before"}
 VM = {"vmid": 300, "snapname": "before"}
@@ -225,3 +233,37 @@ def test_it_needs_no_more_privileges_than_are_documented(run):
     run("pve_snapshot", life.ident)
     run("pve_snapshot", {**life.ident, "state": "rollback"})
     assert "VM.PowerMgmt" in run.fails("pve_snapshot", {**life.ident, "state": "rollback", "start": True})
+
+
+def comparable(answer):
+    """An answer without what is different each time, tasks by their type, lists without an order."""
+    if isinstance(answer, dict):
+        return {key: comparable(value) for key, value in answer.items() if key not in NEW}
+    if isinstance(answer, list):
+        return sorted(map(comparable, answer), key=lambda item: json.dumps(item, sort_keys=True))
+    return answer.split(":")[5] if str(answer).startswith("UPID:") else answer
+
+
+@pytest.mark.parametrize("kind", ["lxc", "qemu"])
+def test_the_api_of_the_tests_keeps_snapshots_as_recorded(api, kind):
+    entries = [json.loads(line) for line in RECORDINGS.read_text().splitlines() if f"/{kind}/" in line]
+    first = next(entry for entry in entries if entry["path"].endswith("/config") and not entry["params"])
+    config = {key: value for key, value in first["response"]["data"].items() if key not in ("digest", "parent")}
+    api.pve.storages["btr"] = {"type": "btrfs", "active": 1, "content": "rootdir", "files": set(), "volumes": {}}
+    image = {"content": "images", "format": "qcow2", "vmid": 202, "size": 1 << 30}
+    api.pve.storages["local"].update(content="images", volumes={"202/vm-202-disk-0.qcow2": image})
+    made = api.pve.add_ct(140) if kind == "lxc" else api.pve.add_vm(202, "snapvm")
+    made.config = config
+    session, wrong = login(api), []
+    for entry in entries:
+        place = "data" if entry["method"] in ("POST", "PUT") else "params"
+        given = {place: entry["params"] or {}}
+        answer = session.request(entry["method"], f"{api.pve.url}/api2/json{entry['path']}", **given)
+        here = [answer.status_code, comparable(answer.json().get("data"))]
+        there = [entry["status"], comparable(entry["response"]["data"])]
+        if "exitstatus" in entry:
+            here.append(api.pve.tasks[answer.json()["data"]]["exitstatus"])
+            there.append(entry["exitstatus"])
+        if here != there:
+            wrong.append((entry["method"], entry["path"], entry["params"], here, there))
+    assert wrong == []

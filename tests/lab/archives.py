@@ -73,6 +73,10 @@ class Archives:
             v = {**v, "description": v["description"].rstrip("\n") + "\n"}
         await super()._lxc_snapshot_config_put(user, v)
 
+    async def _lxc_template(self, user: str, v: Values) -> None:
+        """The task is begun, and its name is not told."""
+        await super()._lxc_template(user, v)
+
     async def _lxc_snapshot_list(self, user: str, v: Values) -> list[Values]:
         # Read from a hash, and so in no order.
         return (await super()._lxc_snapshot_list(user, v))[::-1]

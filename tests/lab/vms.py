@@ -74,8 +74,11 @@ class Machines:
     # ------------------------------------------------------------------------------------------------- reading
 
     async def _config_get(self, request: web.Request) -> web.Response:
-        vm = self._vm(request, "VM.Audit")
+        vm, snapshot = self._vm(request, "VM.Audit"), request.query.get("snapshot")
+        if snapshot and snapshot not in vm.snapshots:
+            raise PveError(500, f"snapshot '{snapshot}' does not exist")
         values = vm.config if request.query.get("current") == "1" else next_start(vm)
+        values = vm.snapshots[snapshot] if snapshot else values
         return ok({**self._machine_masked(values), "digest": digest(vm)})
 
     async def _pending(self, request: web.Request) -> web.Response:

@@ -459,9 +459,11 @@ class Fleet:
 
     def do_template(self, plan: Plan) -> None:
         guest = plan.guest
-        self.tasks.wait(self.client.post(f"{guest.path}/template"), f"{guest}: turn into a template")
-        # Proxmox VE does not name the task that it began for a container.
-        self.tasks.settle(guest.node, str(guest), vmid=guest.vmid)
+        self.tasks.once(
+            lambda: self.client.post(f"{guest.path}/template"),
+            f"{guest}: turn into a template",
+            **{"node": guest.node, "vmid": guest.vmid, "kind": "qmtemplate" if guest.kind is QEMU else "vztemplate"},
+        )
 
     def do_pool(self, plan: Plan) -> None:
         guest, old, new = plan.guest, plan.before["pool"], plan.after["pool"]

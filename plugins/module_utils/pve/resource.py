@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any, Collection
+from typing import Any, Collection, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import (
@@ -59,6 +59,13 @@ class Table:
     builtin: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+class Places(Dict[str, Any]):
+    """What a path is filled with; what the options do not say stays open, for a subclass to find out."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
 class Resource:
     """One object, as it is wanted and as it was last read."""
 
@@ -66,7 +73,7 @@ class Resource:
         self.module, self.table, self.params = module, table, module.params
         self.client = connect(module)
         self.tasks = Tasks(self.client, float(self.params["task_timeout"]), module.warn)
-        self.path = table.path.format(**self.params)
+        self.path = table.path.format_map(Places(self.params))
         self.state: str = self.params.get("state", "present")
         self.name = str(self.params[table.id]) if table.id else ""
         if table.lower:

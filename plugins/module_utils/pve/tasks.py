@@ -108,8 +108,8 @@ class Tasks:
     ) -> None:
         """Begin a task that must not run twice, and wait for it.
 
-        When the answer to the write is lost, the task that it began, of this kind and for this guest, or about what has
-        one of these ids, is looked for.
+        When the answer to the write is lost, or does not name the task, the one that it began, of this kind and for
+        this guest, or about what has one of these ids, is looked for.
         """
         which = {} if vmid is None else {"vmid": vmid}
 
@@ -119,14 +119,16 @@ class Tasks:
 
         before = begun()
         for attempt in range(1, LOST_TRIES + 1):
+            answered = True
             try:
                 upid = write()
             except Unreachable:
                 if attempt == LOST_TRIES:
                     raise
                 time.sleep(min(0.1 * attempt, 2))
-                upid = next(iter(begun() - before), "")
-            if upid:
+                upid, answered = None, False
+            upid = upid or next(iter(begun() - before), None)
+            if upid or answered:
                 self.wait(upid, what)
                 return
 
