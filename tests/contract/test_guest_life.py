@@ -576,3 +576,30 @@ def test_a_clone_that_an_interrupted_run_began_is_waited_for(api, run, sources, 
     result = run.fleet(clone_of(container, 900, memory=777))["guests"][0]
     assert result["actions"] == ["update memory"]
     assert api.pve.ct(100).lock is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_request_in_ten_is_dropped(api, run, sources, container, machine, seed):
+    api.pve.time_scale = 0.01
+    api.pve.ct_secs.update(clone=3, migrate=3)
+    api.pve._random.seed(seed)
+    cts = [{**clone_of(container, 900, hostname=f"copy-{vmid}", memory=777), "vmid": vmid} for vmid in range(100, 104)]
+    moved = {"move_volumes": True, "delete_moved": True, "rootfs": "tank:4"}
+    steps = [
+        [*cts, clone_of(machine, 901, memory=777)],
+        [{**guest, **moved} for guest in cts],
+        [{**guest, "rootfs": "tank:4", "node": "pve2", "migrate": True, "template": True} for guest in cts],
+    ]
+    for guests in steps:
+        api.pve.flaky_network(drop_rate=0.1)
+        for _ in range(4):
+            result = run.any("pve_fleet", {"guests": guests})
+            if not result.get("failed"):
+                break
+            assert "connection" in result["msg"].lower(), result["msg"]
+        api.pve.flaky_network()
+        assert not run.any("pve_fleet", {"guests": guests}).get("failed")
+        assert not run.fleet(*guests)["changed"]
+    assert sorted(guest.vmid for guest in [*api.pve.cts, *api.pve.vms]) == [100, 101, 102, 103, 300, 900, 901]
+    assert {(guest.node, guest.config["template"]) for guest in api.pve.cts if guest.vmid < 200} == {("pve2", 1)}
+    assert [key for guest in api.pve.cts for key in guest.config if key.startswith("unused")] == []
