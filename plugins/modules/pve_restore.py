@@ -252,6 +252,8 @@ class Restore(Resource):
         )
         if self.type:
             self.problems += [problem.replace(str(guest), str(self), 1) for problem in guest.problems]
+            for key in [key for key, value in guest.wanted.items() if value is None]:
+                self.problem(f"{key} is empty, give it a value or leave it out")
         self.check_places(guest)
         if self.item:
             self.check_replaced(self.item)
@@ -350,13 +352,14 @@ class Restore(Resource):
             self.not_there(f"storage '{self.store}' has no backup of guest {self.source}, back it up or choose another")
         elif not self.archive:
             others = sorted(item["volid"] for item in content)[-3:]
-            remedy = f", choose one such as {', '.join(others)}" if others else ", and its storage has no other"
+            remedy = f", choose one such as {', '.join(others)}" if others else ", or VM.Backup to see it is missing"
             self.not_there(f"archive '{self.params['archive']}' does not exist", remedy)
 
     def check_places(self, guest: Guest) -> None:
         if self.params["live_restore"] and self.type == "lxc":
             self.problem("live_restore is for virtual machines, and the archive is that of a container: leave it out")
-        wanted = {key: value["bridge"] for key, value in guest.wanted.items() if key.startswith("net") and value}
+        cards = {key: value for key, value in guest.wanted.items() if key.startswith("net") and value}
+        wanted = {key: card["bridge"] for key, card in cards.items() if "bridge" in card}
         if wanted:
             found = self.client.get(f"/nodes/{self.node}/network", type="any_bridge")
             bridges = sorted(item["iface"] for item in found)

@@ -72,6 +72,11 @@ def test_a_backup_is_tried_beside_its_guest(run, api, guests, vmid):
     assert config(api, vmid)["net0"] == before
 
 
+def test_a_card_of_a_machine_may_be_on_no_bridge(run, api, guests):
+    both(run, {"vmid": 900, "archive": guests[300], "net": {"net0": "virtio,link_down=1"}})
+    assert config(api, 900)["net0"].endswith(",link_down=1")
+
+
 def test_the_newest_archive_of_the_right_guest_is_taken(run, api, guests):
     volumes = api.pve.storages["local"]["volumes"]
     for vmid, ctime in ((100, 5), (101, 4_000_000_000), (100, 3_000_000_000)):
@@ -114,6 +119,9 @@ def test_a_machine_is_replaced_by_force(run, api, guests):
         ({"archive": "latest", "backup_storage": "local"}, "storage 'local' has no backup of guest 900"),
         ({"storage": "nosuch"}, "storage 'nosuch' on node 'pve1' does not take its volumes, choose of local-lvm"),
         ({"live_restore": True}, "live_restore is for virtual machines, and the archive is that of a container"),
+        ({"cores": 0}, "restore of guest 900: cores is empty, give it a value or leave it out"),
+        ({"net": {"net0": None}}, "restore of guest 900: net0 is empty, give it a value or leave it out"),
+        ({"hostname": ""}, "restore of guest 900: hostname is empty, give it a value or leave it out"),
         ({"memory": 3}, "restore of guest 900: memory: 3 is out of range"),
         ({"net": {"net0": "bridge=vmbr0"}}, "restore of guest 900: net0: 'name' is missing"),
         ({"net": {"net0": {**CARD, "bridge": "vmbr7"}}}, "net0: bridge 'vmbr7' does not exist on node 'pve1'"),
@@ -168,6 +176,13 @@ def test_what_is_not_there_yet_is_no_error_in_check_mode(run, options):
     result = run("pve_restore", {"vmid": 900, **options}, check=True)
     assert (result["changed"], result["archive"]) == (True, "")
     assert "restore of guest 900" in str(result["warnings"])
+
+
+def test_an_archive_that_may_not_be_seen_is_told(run, guests):
+    life = limited(run, Life("pve_restore", {"vmid": 900, "archive": guests[100]}, {}, {}), VM_Audit="/vms/900")
+    run.api.pve.grant("limited@pve", "/storage", "Datastore.AllocateSpace")
+    message = run.fails("pve_restore", life.ident)
+    assert f"archive '{guests[100]}' does not exist, or VM.Backup to see it is missing" in message
 
 
 def test_a_lost_answer_does_not_restore_twice(run, api, guests):
