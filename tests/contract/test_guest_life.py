@@ -360,7 +360,8 @@ def test_a_lost_answer_does_not_make_a_second_guest(api, run, container, machine
 
     api.pve.task = losing
     api.pve.tasklog.clear()
-    assert run.fleet(build(node="pve2", migrate=True, memory=777))["guests"][0]["node"] == "pve2"
+    result = run.fleet(build(node="pve2", migrate=True))["guests"][0]
+    assert (result["node"], result["changed"], result["actions"]) == ("pve2", True, ["migrate to node 'pve2'"])
     assert losses == []
     assert [entry["type"] for entry in api.pve.tasklog] in (["vzmigrate"], ["qmigrate"])
     assert len([*api.pve.cts, *api.pve.vms]) == 1
@@ -560,7 +561,7 @@ def test_a_lost_answer_does_not_clone_twice(api, run, sources, container, machin
     api.pve.task = losing
     api.pve.tasklog.clear()
     guest = clone_of(container if vmid == 900 else machine, vmid, memory=777)
-    run.fleet(guest)
+    assert run.fleet(guest)["guests"][0]["actions"] == [f"clone guest {vmid}", "update memory"]
     assert losses == []
     assert [entry["type"] for entry in api.pve.tasklog if "clone" in entry["type"]] == [
         "vzclone" if vmid == 900 else "qmclone"

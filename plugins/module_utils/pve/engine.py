@@ -329,7 +329,7 @@ class Fleet:
         lost = stale = 0
         previous = None
         while plan:
-            step = plan.steps[0]
+            step, unsure = plan.steps[0], ""
             attempt = (step, plan.sets, plan.deletes)
             try:
                 if guest.config.get("lock"):
@@ -344,6 +344,7 @@ class Fleet:
                 lost += 1
                 if lost > LOST_TRIES:
                     raise
+                unsure = step.text
                 time.sleep(min(0.1 * lost, 2))
                 self.settle(guest)
             except PveError as error:
@@ -360,6 +361,8 @@ class Fleet:
             self.reread(guest)
             self.identify(guest)  # somebody else may have taken the vmid meanwhile
             plan = plan if guest.misplaced else Plan(guest)
+            if unsure and unsure not in [*done, *(left.text for left in plan.steps)]:
+                done.append(unsure)  # its answer was lost, and it was done all the same
             if guest.problems or plan.problems:
                 raise Refused(guest.problems or plan.problems)
 
