@@ -214,7 +214,7 @@ class Osd(CephObject):
             metadata = self.client.get(f"{self.path}/{ids[0]}/metadata")
             for device in metadata.get("devices", []):
                 if device["device"] in ("db", "wal"):
-                    name = str(device.get("physical_device") or "").split(",")[0]
+                    name = str(device.get("physical_device") or "").split(",", maxsplit=1)[0]
                     found[f"{device['device']}_dev"] = f"/dev/{name.rpartition('/')[2]}"
         return found
 
