@@ -69,7 +69,7 @@ role-%: image
 
 .PHONY: lab-test
 lab-test: setup ## The whole site from nothing, twice, and what it does when things fail
-	@python -m pytest tests/lab
+	@python -m pytest --capture=no tests/lab
 
 .PHONY: test
 test: check roles lab-test ## Everything
