@@ -108,7 +108,7 @@ def test_second_run_changes_nothing(lab: Lab) -> None:
     assert run.code == 0, run.output
     assert "site.yml: done, 0 changes" in run.output
     print(f"\nfirst run {TIMES['first']:.0f} s, second run {TIMES['second']:.0f} s")
-    assert TIMES["second"] < TIMES["first"]
+    assert 2.5 * TIMES["second"] < TIMES["first"]
 
 
 def test_check_mode_on_the_converged_site_reports_nothing(lab: Lab) -> None:
@@ -203,7 +203,7 @@ def test_container_that_its_node_cannot_enter_is_refused_with_the_reason(lab: La
 
 
 def test_tasks_through_the_node_take_a_fifth_of_the_peers_time(lab: Lab, tmp_path: Path) -> None:
-    for tasks in (2, 12):
+    for tasks in (2, 8):
         play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.command": "hostname"}] * tasks}
         (tmp_path / f"{tasks}.json").write_text(json.dumps([play]))
     peer = {
@@ -214,8 +214,8 @@ def test_tasks_through_the_node_take_a_fifth_of_the_peers_time(lab: Lab, tmp_pat
 
     def seconds(variables: dict[str, Any]) -> list[float]:
         inventory = through_node(lab, tmp_path / "pct.json", {"frontend": variables})
-        runs = [Run("ansible-playbook", "-i", str(inventory), str(tmp_path / f"{tasks}.json")) for tasks in (2, 12)]
-        assert [run.changed for run in runs] == [{"frontend": 2}, {"frontend": 12}], runs[0].output + runs[1].output
+        runs = [Run("ansible-playbook", "-i", str(inventory), str(tmp_path / f"{tasks}.json")) for tasks in (2, 8)]
+        assert [run.changed for run in runs] == [{"frontend": 2}, {"frontend": 8}], runs[0].output + runs[1].output
         return [run.seconds for run in runs]
 
     # Ours are short, so whatever else the computer does weighs more: the fastest of three, around the peer's.
@@ -223,7 +223,7 @@ def test_tasks_through_the_node_take_a_fifth_of_the_peers_time(lab: Lab, tmp_pat
     few_theirs, many_theirs = seconds(peer)
     rounds += [seconds({"guest_vmid": 200}) for _ in range(2)]
     few, many = map(min, zip(*rounds, strict=True))
-    ours, theirs = (many - few) / 10, (many_theirs - few_theirs) / 10
+    ours, theirs = (many - few) / 6, (many_theirs - few_theirs) / 6
     print(f"\na task through the node: {ours:.2f} s, by community.proxmox {theirs:.2f} s, {theirs / ours:.1f} times")
     assert 0 < 5 * ours <= theirs
 
