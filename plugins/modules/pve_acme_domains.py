@@ -88,7 +88,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.acme import (
     NodeAcme,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, ArraySet, Option, Text, nearest
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode, Table, argument_spec, run
 
 TABLE = Table(
     noun="ACME domains",
@@ -97,17 +97,14 @@ TABLE = Table(
         "account": Option(STR, Text((), r"(?i)[a-z][a-z0-9_-]+", "the name of an account"), DEFAULT),
         "domains": Option({"type": "list", "elements": "raw"}, ArraySet(DOMAIN), []),
     },
-    places={"node": {**STR, "required": True}},
+    places=NODE,
 )
 
 
-class AcmeDomains(Resource):
+class AcmeDomains(OfNode):
     """The part of a node's configuration that is about ACME."""
 
     result_name = "acme_domains"
-
-    def __str__(self) -> str:
-        return f"ACME domains of node '{self.params['node']}'"
 
     # ------------------------------------------------------------------------------------------------- reading
 

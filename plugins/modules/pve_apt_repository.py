@@ -133,7 +133,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, LIST, STR, Boolean, Option
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Resource, Table, argument_spec, run
 
 CHANNELS = ("enterprise", "no-subscription", "test")
 TABLE = Table(
@@ -141,7 +141,7 @@ TABLE = Table(
     path="/nodes/{node}/apt/repositories",
     options={"enabled": Option({**BOOL, "default": True}, Boolean(), False)},
     places={
-        "node": {**STR, "required": True},
+        **NODE,
         "handle": STR,
         "uris": LIST,
         "suites": LIST,

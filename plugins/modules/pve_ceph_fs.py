@@ -86,9 +86,9 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, NODE, CephObject
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, CephObject
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, INT, Boolean, Number, Option
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 TABLE = Table(
     noun="file system",

@@ -85,7 +85,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, NO_CONFIGURATION, NODE, CephObject
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, NO_CONFIGURATION, CephObject
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
@@ -97,7 +97,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Option,
     Text,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 
 class Networks(Text):

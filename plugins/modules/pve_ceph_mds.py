@@ -60,9 +60,9 @@ metadata_server:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, NODE, Daemon
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, Daemon
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 TABLE = Table(
     noun="metadata server",

@@ -57,8 +57,8 @@ manager:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import NODE, Daemon
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import Daemon
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 TABLE = Table(noun="manager", path="/nodes/{node}/ceph/mgr", id="id", key="name", options={}, places=NODE)
 

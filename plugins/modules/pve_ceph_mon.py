@@ -67,10 +67,10 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import NODE, Daemon
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import Daemon
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import LIST, Address, Option
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 
 class Addresses(Address):

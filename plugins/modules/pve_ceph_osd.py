@@ -112,7 +112,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, NODE, CephObject
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, CephObject
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import root_only
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
@@ -125,7 +125,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Option,
     Text,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 # Seconds between two looks whether a new OSD has found its place.
 PAUSE = 0.5

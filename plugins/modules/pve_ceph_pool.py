@@ -117,7 +117,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, NODE, CephObject
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, CephObject
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     FLOAT,
@@ -130,7 +130,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Text,
     choice,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
 
 class Bytes(Size):

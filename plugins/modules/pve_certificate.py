@@ -134,7 +134,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Option,
     Text,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode, Table, argument_spec, run
 
 INSTALLED = "pveproxy-ssl.pem"
 CLUSTER = "pve-ssl.pem"
@@ -231,7 +231,7 @@ TABLE = Table(
     path="/nodes/{node}/certificates",
     options={"certificates": Option(STR, Leaf(), key="fingerprint")},
     places={
-        "node": {**STR, "required": True},
+        **NODE,
         "state": {**STR, "choices": ["present", "absent"], "default": "present"},
         "source": {**STR, "choices": ["custom", "acme", "self-signed"], "default": "custom"},
         "key": SECRET,
@@ -241,7 +241,7 @@ TABLE = Table(
 )
 
 
-class Certificate(Resource):
+class Certificate(OfNode):
     """What pveproxy presents instead of the certificate that the cluster signed."""
 
     def __init__(self, module: AnsibleModule, table: Table) -> None:
@@ -254,9 +254,6 @@ class Certificate(Resource):
         self.account = ""
         self.ordered = ""  # how the diff shows a certificate that is not known before it is there
         self.answer: dict[str, Any] = {}  # what PVE told of the certificate that it installed
-
-    def __str__(self) -> str:
-        return f"certificate of node '{self.params['node']}'"
 
     # ------------------------------------------------------------------------------------------------- reading
 

@@ -76,9 +76,8 @@ dns:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import NODE, OfNode
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, Address, Option, Text
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode, Table, argument_spec, run
 
 SERVERS = ("dns1", "dns2", "dns3")
 

@@ -94,9 +94,8 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import NODE, OfNode
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Address, Invalid, Option
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode, Table, argument_spec, run
 
 NAME = re.compile(r"[.a-zA-Z0-9-]+")
 

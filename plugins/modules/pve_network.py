@@ -256,7 +256,6 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import con
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import (
     BOND_MODES,
     IFACE,
-    NODE,
     Comments,
     Gateway,
     HostAddress,
@@ -275,7 +274,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Words,
     choice,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, run
 
 ALL_MODES = tuple(dict.fromkeys(mode for modes in BOND_MODES.values() for mode in modes))
 COMMON = {"type", "mtu", "comments"}

@@ -83,7 +83,7 @@ options:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import IFACE, NODE, OfNode
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import IFACE
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     INT,
     RAW,
@@ -97,7 +97,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     PropertyString,
     Text,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode, Table, argument_spec, run
 
 
 class Broadcast(Address):

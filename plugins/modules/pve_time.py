@@ -59,9 +59,8 @@ time:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import NODE, OfNode
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, Option, Text, nearest
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode, Table, argument_spec, run
 
 
 class Zone(Text):

@@ -11,11 +11,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import BRING_BACK, NO_QUORUM
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, STR
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import TaskFailed
 
-NODE = {"node": {**STR, "required": True}}
 CONSENT = {**BOOL, "default": False}
 # An id of a daemon, as systemd and Ceph both take it.
 DAEMON = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")

@@ -8,12 +8,12 @@ import re
 from typing import Any, Callable
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, STR, Invalid, Text
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, Invalid, Text
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode
 
 BY_ID = "/dev/disk/by-id/"
 PLACES: dict[str, dict[str, Any]] = {
-    "node": {**STR, "required": True},
+    **NODE,
     "add_storage": {**BOOL, "default": False},
     "cleanup_disks": BOOL,
     "cleanup_config": BOOL,
@@ -105,15 +105,12 @@ class Disks:
         return f"free on node '{self.node}' {'is' if len(free) == 1 else 'are'} {', '.join(map(self.called, free))}"
 
 
-class OnDisks(Resource):
+class OnDisks(OfNode):
     """Something that PVE makes on disks of a node and calls by a name."""
 
     devices = "device"  # the option that says on which
     kind = ""  # how PVE's tasks call it
     disks: Disks | None = None
-
-    def __str__(self) -> str:
-        return f"{super().__str__()} of node '{self.params['node']}'"
 
     @property
     def node(self) -> str:
@@ -132,11 +129,11 @@ class OnDisks(Resource):
 
     def members(self) -> list[str]:
         """What it is on, as PVE calls it."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind has an answer of its own
 
     def on_devices(self, wanted: list[str]) -> bool:
         """Whether what is there is on these devices."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind has an answer of its own
 
     # ------------------------------------------------------------------------------------------------ planning
 

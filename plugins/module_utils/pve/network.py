@@ -19,7 +19,7 @@ from typing import Any, Dict, Iterable, Iterator, NamedTuple
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Note, Text, nearest
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import EMPTY, Resource, Table
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import EMPTY, OfNode, Table
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
     LOCK_PAUSE,
     LOCKED,
@@ -29,14 +29,6 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
 
 # What Proxmox VE takes as the name of an interface.
 IFACE = r"(?i)[a-z][a-z0-9_]{1,20}([:.]\d+)?"
-NODE: dict[str, dict[str, Any]] = {"node": {"type": "str", "required": True}}
-
-
-class OfNode(Resource):
-    """Settings that each node has once."""
-
-    def __str__(self) -> str:
-        return f"{super().__str__()} of node '{self.params['node']}'"
 
 
 # -------------------------------------------------------------------------------------------------------- values

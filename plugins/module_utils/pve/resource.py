@@ -369,6 +369,17 @@ class Resource:
         return self.table.noun.replace(" ", "_").replace("-", "_")
 
 
+# The option of what belongs to one node.
+NODE: dict[str, dict[str, Any]] = {"node": {"type": "str", "required": True}}
+
+
+class OfNode(Resource):
+    """Something that each node has of its own."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} of node '{self.params['node']}'"
+
+
 def argument_spec(table: Table) -> dict[str, Any]:
     """The Ansible options of a table, connection included."""
     spec: dict[str, Any] = {**connection_spec(), "task_timeout": {"type": "int", "default": 600}, **table.places}
