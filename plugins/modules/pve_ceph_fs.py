@@ -95,7 +95,7 @@ TABLE = Table(
     path="/nodes/{node}/ceph/fs",
     id="name",
     options={
-        "pg_num": Option(INT, Number(8, 32768), key="pg_num"),
+        "pg_num": Option(INT, Number(8, 32768), making=True, key="pg_num"),
         "add_storage": Option(BOOL, Boolean(), False),
     },
     places={**NODE, "destroy_data": CONSENT, "remove_storages": CONSENT, "remove_pools": CONSENT},
@@ -103,8 +103,6 @@ TABLE = Table(
 
 
 class FileSystem(CephObject):
-    making = ("pg_num",)
-
     def find(self) -> dict[str, Any] | None:
         found = super().find()
         if found is not None and self.wanted.get("add_storage"):

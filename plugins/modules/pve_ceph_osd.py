@@ -133,11 +133,12 @@ PATH = {"type": "path"}
 TABLE = Table(
     noun="OSD",
     path="/nodes/{node}/ceph/osd",
+    instead="leave {} out, this is for an OSD that is made",
     options={
         "db_dev": Option(PATH, Text(), fixed=True, key="db_dev"),
-        "db_dev_size": Option(FLOAT, Number(1, integer=False), key="db_dev_size"),
+        "db_dev_size": Option(FLOAT, Number(1, integer=False), making=True, key="db_dev_size"),
         "wal_dev": Option(PATH, Text(), fixed=True, key="wal_dev"),
-        "wal_dev_size": Option(FLOAT, Number(0.5, integer=False), key="wal_dev_size"),
+        "wal_dev_size": Option(FLOAT, Number(0.5, integer=False), making=True, key="wal_dev_size"),
         "encrypted": Option(BOOL, Boolean(), False, fixed=True),
         "crush_device_class": Option(STR, Text(), fixed=True),
         "osds_per_device": Option(INT, Number(1), 1, fixed=True),
@@ -155,7 +156,6 @@ TABLE = Table(
 
 
 class Osd(CephObject):
-    making = ("db_dev_size", "wal_dev_size")
     result_name = "osds"
 
     def __init__(self, module: AnsibleModule, table: Table) -> None:

@@ -149,6 +149,7 @@ TABLE = Table(
     path="/nodes/{node}/ceph/pool",
     id="name",
     key="pool_name",
+    instead="leave {} out, or give another pool its own name",
     options={
         "size": Option(INT, Number(1, 7), 3, key="size"),
         "min_size": Option(INT, Number(1, 7), 2, key="min_size"),

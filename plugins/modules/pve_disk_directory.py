@@ -92,7 +92,7 @@ disk_directory:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import PLACES, Device, OnDisks
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, Option, choice
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 
@@ -100,8 +100,12 @@ TABLE = Table(
     noun="directory",
     path="/nodes/{node}/disks/directory",
     id="name",
+    instead=INSTEAD,
     required=("device",),
-    options={"device": Option(STR, Device(), ""), "filesystem": choice("ext4", "xfs", default="ext4")},
+    options={
+        "device": Option(STR, Device(), "", fixed=True),
+        "filesystem": choice("ext4", "xfs", default="ext4", fixed=True),
+    },
     places=PLACES,
 )
 

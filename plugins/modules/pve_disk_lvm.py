@@ -71,7 +71,7 @@ disk_lvm:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import PLACES, Device, OnDisks
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 
@@ -79,8 +79,9 @@ TABLE = Table(
     noun="volume group",
     path="/nodes/{node}/disks/lvm",
     id="name",
+    instead=INSTEAD,
     required=("device",),
-    options={"device": Option(STR, Device(), "")},
+    options={"device": Option(STR, Device(), "", fixed=True)},
     places=PLACES,
 )
 

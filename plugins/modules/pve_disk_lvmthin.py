@@ -75,7 +75,7 @@ disk_lvmthin:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import PLACES, Device, OnDisks
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 
@@ -83,8 +83,9 @@ TABLE = Table(
     noun="thin pool",
     path="/nodes/{node}/disks/lvmthin",
     id="name",
+    instead=INSTEAD,
     required=("device",),
-    options={"device": Option(STR, Device(), "")},
+    options={"device": Option(STR, Device(), "", fixed=True)},
     places={**PLACES, "volume_group": STR},
 )
 

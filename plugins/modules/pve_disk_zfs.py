@@ -99,7 +99,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import PLACES, Device, OnDisks
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     INT,
     LIST,
@@ -109,6 +109,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Number,
     Option,
     PropertyString,
+    Text,
     choice,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
@@ -125,6 +126,7 @@ LEVELS = {
     "draid2": 4,
     "draid3": 5,
 }
+COMPRESSIONS = ("on", "off", "gzip", "lz4", "lzjb", "zle", "zstd")
 
 
 class Devices(Items):
@@ -142,17 +144,16 @@ TABLE = Table(
     noun="ZFS pool",
     path="/nodes/{node}/disks/zfs",
     id="name",
+    instead=INSTEAD,
     required=("devices", "raidlevel"),
     options={
-        "devices": Option(LIST, Devices(), []),
-        "raidlevel": choice(*LEVELS),
-        "draid_config": Option(RAW, PropertyString({"data": Number(1), "spares": Number(0)}), {}),
+        "devices": Option(LIST, Devices(), [], fixed=True),
+        "raidlevel": choice(*LEVELS, fixed=True),
+        "draid_config": Option(RAW, PropertyString({"data": Number(1), "spares": Number(0)}), {}, fixed=True),
+        "ashift": Option({**INT, "choices": list(range(9, 17))}, Number(9, 16), making=True),
+        "compression": Option({**STR, "choices": list(COMPRESSIONS)}, Text(COMPRESSIONS), making=True),
     },
-    places={
-        **PLACES,
-        "ashift": {**INT, "choices": list(range(9, 17))},
-        "compression": {**STR, "choices": ["on", "off", "gzip", "lz4", "lzjb", "zle", "zstd"]},
-    },
+    places=PLACES,
 )
 
 
@@ -240,12 +241,6 @@ class Pool(OnDisks):
             self.problem(f"raidlevel 'single' takes one disk and devices has {len(devices)}, choose another level")
         elif level == "raid10" and len(devices) % 2:
             self.problem(f"raidlevel 'raid10' takes pairs of disks and devices has {len(devices)}, give one more")
-
-    # ------------------------------------------------------------------------------------------------- writing
-
-    def values(self, names: dict[str, Any]) -> dict[str, Any]:
-        given = {name: self.params[name] for name in ("ashift", "compression") if self.params[name] is not None}
-        return {**super().values(names), **given}
 
 
 def main() -> None:

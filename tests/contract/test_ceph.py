@@ -358,7 +358,9 @@ def test_what_an_osd_is_cannot_be_changed(ceph, root):
         ({"db_dev": "/dev/sdd"}, ["db_dev is '/dev/sdc'", "'/dev/sdd'"]),
         ({"wal_dev": "/dev/sdd"}, ["wal_dev is 'None'"]),
     ):
-        has(ceph.fails("pve_ceph_osd", {**DISK, **root, **options}), "cannot be changed", *words)
+        message = ceph.fails("pve_ceph_osd", {**DISK, **root, **options})
+        has(message, "cannot be changed", "this is for an OSD that is made", *words)
+        assert "absent" not in message
 
 
 def test_a_database_on_a_partition_is_found_again_by_its_disk(ceph, root):
@@ -565,7 +567,10 @@ def test_one_copy_takes_a_word_of_its_own(ceph):
 
 def test_what_never_changes_of_a_pool(ceph):
     ceph("pve_ceph_pool", POOL)
-    has(ceph.fails("pve_ceph_pool", {**POOL, "application": "rgw"}), "application is 'rbd'", "cannot be changed")
+    message = ceph.fails("pve_ceph_pool", {**POOL, "application": "rgw"})
+    has(message, "application is 'rbd' and cannot be changed to 'rgw': leave application out, or give another pool")
+    # To remove it is nothing that a message proposes.
+    assert "absent" not in message
     has(ceph.fails("pve_ceph_pool", {**POOL, "crush_rule": ""}), "crush_rule is empty")
     ceph.api.pve.ceph_pools["guests"].update(type="erasure", application_metadata={})
     has(ceph.fails("pve_ceph_pool", {**POOL, "size": 4}), "erasure coded", "size")

@@ -291,19 +291,23 @@ def test_disks_are_wiped_only_if_it_is_said(run, life):
 @pytest.mark.parametrize(
     ("life", "given", "words"),
     [
-        (LIVES[0], {"filesystem": "ext4"}, ["filesystem is 'xfs'", "not changed to 'ext4'"]),
-        (LIVES[0], {"device": "/dev/sdc"}, ["device is '/dev/disk/by-uuid/", "not changed to '/dev/sdc'"]),
-        (LIVES[2], {"device": "/dev/sdc"}, ["device is '/dev/sdb'", "not changed to '/dev/sdc'"]),
-        (LIVES[2], {"device": "/dev/sda3"}, ["device is '/dev/sdb'", "not changed to '/dev/sda3'"]),
-        (LIVES[3], {"device": "/dev/sdc"}, ["device is '/dev/sdb'", "not changed to '/dev/sdc'"]),
+        (LIVES[0], {"filesystem": "ext4"}, ["filesystem is 'xfs'", "cannot be changed to 'ext4'"]),
+        (LIVES[0], {"device": "/dev/sdc"}, ["device is '/dev/disk/by-uuid/", "cannot be changed to '/dev/sdc'"]),
+        (LIVES[2], {"device": "/dev/sdc"}, ["device is '/dev/sdb'", "cannot be changed to '/dev/sdc'"]),
+        (LIVES[2], {"device": "/dev/sda3"}, ["device is '/dev/sdb'", "cannot be changed to '/dev/sda3'"]),
+        (LIVES[3], {"device": "/dev/sdc"}, ["device is '/dev/sdb'", "cannot be changed to '/dev/sdc'"]),
         (
             LIVES[4],
             {"devices": ["/dev/sdb", "/dev/sdd"]},
-            ["devices is", "SER0003", "not changed to /dev/sdb, /dev/sdd"],
+            ["devices is", "SER0003", "cannot be changed to /dev/sdb, /dev/sdd"],
         ),
-        (LIVES[4], {"devices": ["/dev/sdb"]}, ["devices is", "not changed to /dev/sdb:"]),
-        (LIVES[4], {"devices": ["/dev/sdb", "/dev/sdc", "/dev/sdd"]}, ["not changed to /dev/sdb, /dev/sdc, /dev/sdd"]),
-        (LIVES[4], {"raidlevel": "raid10"}, ["raidlevel is 'mirror'", "not changed to 'raid10'"]),
+        (LIVES[4], {"devices": ["/dev/sdb"]}, ["devices is", "cannot be changed to /dev/sdb:"]),
+        (
+            LIVES[4],
+            {"devices": ["/dev/sdb", "/dev/sdc", "/dev/sdd"]},
+            ["cannot be changed to /dev/sdb, /dev/sdc, /dev/sdd"],
+        ),
+        (LIVES[4], {"raidlevel": "raid10"}, ["raidlevel is 'mirror'", "cannot be changed to 'raid10'"]),
     ],
     ids=lambda value: names(value) if isinstance(value, Life) else "",
 )
@@ -356,7 +360,7 @@ def test_every_level_reads_back_as_what_it_was_made_with(run, level, count):
     nothing(run, life, life.created)
     other = "mirror" if level != "mirror" else "raidz"
     message = run.fails(ZFS, {**life.ident, **life.created, "raidlevel": other})
-    assert f"raidlevel is '{level}' and is not changed to '{other}'" in message
+    assert f"raidlevel is '{level}' and cannot be changed to '{other}'" in message
 
 
 def test_disks_of_raid10_go_in_the_order_of_the_mirrors(run):
@@ -375,7 +379,7 @@ def test_dispersed_spares(run):
         nothing(run, life, {**given, "draid_config": config})
     message = run.fails(ZFS, {**life.ident, **given, "draid_config": "data=2"})
     assert "draid_config is" in message
-    assert "not changed" in message
+    assert "cannot be changed" in message
 
 
 def test_a_pool_that_another_hand_changed_is_told_from_what_was_made(run):
@@ -386,7 +390,7 @@ def test_a_pool_that_another_hand_changed_is_told_from_what_was_made(run):
     assert f"devices is {', '.join(f'{LINK}/ata-EXAMPLE_SER000{number}-part1' for number in (2, 3, 4))}" in message
     made["raidlevel"] = "single"
     message = run.fails(ZFS, {**ident("tank"), "raidlevel": "single"})
-    assert "raidlevel is 'a stripe of 3 disks' and is not changed to 'single'" in message
+    assert "raidlevel is 'a stripe of 3 disks' and cannot be changed to 'single'" in message
 
 
 @pytest.mark.parametrize(

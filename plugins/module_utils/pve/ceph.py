@@ -37,9 +37,6 @@ NOT_YET = re.compile("|".join((NO_PACKAGES, NO_CONFIGURATION, NO_MONITOR)))
 class CephObject(Resource):
     """Something of a Ceph cluster, asked of one node; Ceph itself may not be there yet."""
 
-    # Options that count when the object is made, and of which nothing can be read afterwards.
-    making: tuple[str, ...] = ()
-
     def __init__(self, module: AnsibleModule, table: Table) -> None:
         super().__init__(module, table)
         self.node: str = self.params["node"]
@@ -77,16 +74,6 @@ class CephObject(Resource):
         return f"{remedy} (Proxmox VE says: {error.text})." if remedy else str(error)
 
     # ------------------------------------------------------------------------------------------------ planning
-
-    def compare(self) -> None:
-        if self.raw is not None:
-            for name in self.making:
-                self.wanted.pop(name, None)
-        super().compare()
-
-    def predicted(self, action: str, before: dict[str, Any]) -> dict[str, Any]:
-        after = super().predicted(action, before)
-        return {name: value for name, value in after.items() if name not in self.making}
 
     def check_sizes(self) -> None:
         """The copies of an object: how many there are, and how many there must be."""

@@ -19,6 +19,8 @@ PLACES: dict[str, dict[str, Any]] = {
     "cleanup_config": BOOL,
     "destroy_data": {**BOOL, "default": False},
 }
+# What is there is never changed.
+INSTEAD = "leave {} out or say what it is, or choose another name"
 
 
 def size(number: Any) -> str:
@@ -172,16 +174,6 @@ class OnDisks(OfNode):
         if self.problems:
             return
         super().compare()
-        for name in [*self.sets, *self.deletes] if self.raw is not None else []:
-            have, want = self.current(name), self.wanted[name]
-            self.problem(
-                f"{name} is {self.words(have)} and is not changed to {self.words(want)}: leave {name} out or say "
-                "what it is, or choose another name"
-            )
-
-    @staticmethod
-    def words(value: Any) -> str:
-        return ", ".join(map(str, value)) if isinstance(value, list) else f"'{value or 'none'}'"
 
     def found(self, given: Any) -> Any:
         """The devices, by the names that PVE lists."""

@@ -49,6 +49,7 @@ class Option(NamedTuple):
     kind: Any
     default: Any = None
     fixed: bool = False  # PVE never changes it once the object exists
+    making: bool = False  # counts when the object is made, and PVE shows nothing of it afterwards
     secret: bool = False  # PVE takes it and never shows it
     hidden: bool = False  # PVE shows it, and the modules show it to nobody
     key: str = ""  # PVE's name, where it is not the option's with dashes for underscores
@@ -72,9 +73,9 @@ class Text:
         return value
 
 
-def choice(*words: str, default: Any = None, key: str = "") -> Option:
+def choice(*words: str, default: Any = None, key: str = "", fixed: bool = False) -> Option:
     """An option that is one of a few words."""
-    return Option({**STR, "choices": list(words)}, Text(words), default, key=key)
+    return Option({**STR, "choices": list(words)}, Text(words), default, fixed=fixed, key=key)
 
 
 class Note(Text):

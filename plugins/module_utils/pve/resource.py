@@ -46,6 +46,8 @@ class Table:
     listing: dict[str, Any] = field(default_factory=dict)  # parameters of the listing
     lower: bool = False  # PVE keeps the id in lower case
     required: tuple[str, ...] = ()  # what a new object needs
+    # What to do where a fixed option is another one than wanted; nothing that loses data.
+    instead: str = "remove it (state absent) and create it anew, or choose another name"
     # Further options that are part of the path, such as the node.
     places: dict[str, dict[str, Any]] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()  # the same below a node or a guest; a subclass chooses
@@ -57,6 +59,11 @@ class Table:
     needed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # What PVE brings along and does not part with: how it is again once it has been deleted.
     builtin: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def words(value: Any) -> str:
+    """A value in a sentence."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"'{value}'"
 
 
 class Places(Dict[str, Any]):
@@ -161,6 +168,8 @@ class Resource:
         self.sets, self.deletes = {}, []
         for name, value in self.wanted.items():
             spec = self.table.options[name]
+            if spec.making and self.raw is not None:
+                continue
             if spec.secret:
                 if value is not None and (self.raw is None or self.params.get("update_password") == "always"):
                     self.sets[name] = value
@@ -175,10 +184,8 @@ class Resource:
             if self.raw is not None and value == current:
                 continue
             if self.raw is not None and self.is_fixed(name):
-                self.problem(
-                    f"{name} is '{self.view(name, current)}' and cannot be changed to '{self.view(name, value)}': "
-                    "remove it (state absent) and create it anew, or choose another name"
-                )
+                have, want = words(self.view(name, current)), words(self.view(name, value))
+                self.problem(f"{name} is {have} and cannot be changed to {want}: {self.table.instead.format(name)}")
                 continue
             self.sets[name] = value
 
@@ -266,12 +273,16 @@ class Resource:
             return spec.kind.show(spec.kind.visible(value, wanted if isinstance(wanted, dict) else value))
         return value
 
+    def unseen(self, name: str) -> bool:
+        """Whether PVE shows nothing of the option."""
+        return self.table.options[name].secret or self.table.options[name].making
+
     def shown(self, names: list[str]) -> dict[str, Any]:
         """The options as they were last read, for the diff."""
         if self.raw is None:
             return {}
         strangers = self.strangers(self.raw["type"]) if self.table.belongs else set()
-        seen = [name for name in names if name not in strangers and not self.table.options[name].secret]
+        seen = [name for name in names if name not in strangers and not self.unseen(name)]
         views = {name: self.view(name, self.current(name)) for name in seen}
         return {name: value for name, value in views.items() if value is not None}
 
@@ -279,7 +290,8 @@ class Resource:
         """What the diff will show afterwards."""
         if action == "delete":
             return dict(self.table.builtin.get(self.name, {}))
-        after = {name: self.view(name, value) for name, value in self.sets.items()}
+        told = {name: value for name, value in self.sets.items() if not self.table.options[name].making}
+        after = {name: self.view(name, value) for name, value in told.items()}
         gone = {name: self.view(name, self.table.options[name].default) for name in self.deletes}
         return {name: value for name, value in {**before, **after, **gone}.items() if value is not None}
 
