@@ -104,6 +104,35 @@ attributes:
       - onprem.cloud.pve
 """
 
+    SDN = r"""
+options:
+  apply:
+    description:
+      - Whether what differs takes effect. Proxmox VE stages every change of a software defined network, and applies all
+        that is staged in the whole cluster at once, which reloads the network of every node.
+      - With V(false) the change is staged only. Several objects are staged that way, and the last one of them applies
+        all, with O(apply=true) and O(pending=keep).
+      - Nothing is applied if nothing of this object is waiting, with O(pending=fail).
+    type: bool
+    default: true
+  pending:
+    description:
+      - What becomes of changes of other objects that somebody else, or an earlier run without O(apply), has staged and
+        not applied. Proxmox VE would apply them together with this object.
+      - V(fail) refuses to go on, before anything is written, and names them.
+      - V(keep) applies them as well, also if this object itself is as it should be, and names them in a warning. To find
+        them costs a request for each kind of object and for each vnet, in every run.
+    type: str
+    choices: [fail, keep]
+    default: fail
+notes:
+  - What was staged of this object itself before, and is not given, takes effect with O(apply=true) as well, with a
+    warning that names the options.
+  - Whoever holds the lock of the configuration, as Proxmox VE 9 has it, is waited for up to O(task_timeout).
+  - The task that applies ends well even if a node did not take the configuration. What its log says about that becomes a
+    warning.
+"""
+
     FIREWALL = r"""
 options:
   node:
@@ -230,6 +259,12 @@ options:
 """
 
     DISKS = r"""
+notes:
+  - A disk that holds anything is never taken. It is refused with what is on it. To use it nevertheless, wipe it
+    yourself.
+  - What is there is never changed. If it is not what is asked for, it is refused.
+  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/). With O(add_storage) and O(cleanup_config),
+    C(Datastore.Allocate) on C(/storage) as well.
 options:
   node:
     description: Name of the node.

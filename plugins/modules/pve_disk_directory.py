@@ -11,13 +11,7 @@ author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
   - Creates a file system on a disk, mounts it below C(/mnt/pve), and removes it.
-
-  - A disk that holds anything is never taken. It is refused with what is on it. To use it nevertheless, wipe it
-    yourself.
-  - What is there is never changed. If it is not what is asked for, it is refused.
 notes:
-  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/). With O(add_storage) and O(cleanup_config),
-    C(Datastore.Allocate) on C(/storage) as well.
   - Proxmox VE does not tell on which disk a directory is. One that is there is taken for the right one if O(device)
     holds a mounted file system or one of the same type.
 seealso:

@@ -11,13 +11,6 @@ author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
   - Creates a volume group of LVM on a disk, and removes it.
-
-  - A disk that holds anything is never taken. It is refused with what is on it. To use it nevertheless, wipe it
-    yourself.
-  - What is there is never changed. If it is not what is asked for, it is refused.
-notes:
-  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/). With O(add_storage) and O(cleanup_config),
-    C(Datastore.Allocate) on C(/storage) as well.
 seealso:
   - module: onprem.cloud.pve_disk_directory
   - module: onprem.cloud.pve_disk_lvmthin

@@ -11,13 +11,7 @@ author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
   - Creates a pool of ZFS on one or more disks, and destroys it.
-
-  - A disk that holds anything is never taken. It is refused with what is on it. To use it nevertheless, wipe it
-    yourself.
-  - What is there is never changed. If it is not what is asked for, it is refused.
 notes:
-  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/). With O(add_storage) and O(cleanup_config),
-    C(Datastore.Allocate) on C(/storage) as well.
   - A pool that is there with other disks or another RAID level is refused. Proxmox VE does not show O(ashift) and
     O(compression), which are for a new pool only.
 seealso:
