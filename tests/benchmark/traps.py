@@ -434,8 +434,8 @@ TRAPS = (
         "`keyctl=1` taken out of a container's features",
         ("test_trap_option_turned_off_in_features",),
         (container(features="nesting=1,keyctl=1"),),
-        (lxc(features="nesting=1"),),
-        (proxmox(features=["nesting=1"]),),
+        (lxc(features="nesting=1", **PASSWORD),),
+        (proxmox(features=["nesting=1"], **PASSWORD),),
         turned_off("keyctl=1", "features"),
     ),
     Trap(

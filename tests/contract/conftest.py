@@ -85,3 +85,22 @@ def container(api: Api) -> Callable[..., dict[str, Any]]:
         return {name: value for name, value in guest.items() if value is not ...}
 
     return build
+
+
+@pytest.fixture
+def machine() -> Callable[..., dict[str, Any]]:
+    """Builds a virtual machine of pve_fleet, with what a test changes."""
+
+    def build(vmid: int = 300, **options: Any) -> dict[str, Any]:
+        guest = {
+            "vmid": vmid,
+            "type": "qemu",
+            "node": "pve1",
+            "hostname": f"machine-{vmid}",
+            "memory": 1024,
+            "scsi": {"scsi0": {"storage": "local-lvm", "size": 4}},
+            **options,
+        }
+        return {name: value for name, value in guest.items() if value is not ...}
+
+    return build

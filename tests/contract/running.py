@@ -32,12 +32,18 @@ class Run:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.output = ""
+        self.login: dict[str, Any] = {}
 
     def __call__(self, module: str, args: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
         """The result of a run that must succeed."""
         result = self.any(module, args, check=check)
         assert not result.get("failed"), result["msg"]
         return result
+
+    def as_root(self) -> None:
+        """Log in as root@pam itself from now on, which a token of it is not."""
+        password = self.api.pve.password
+        self.login = {"api_password": password, "api_token_id": None, "api_token_secret": None}
 
     def fails(self, module: str, args: dict[str, Any], *, check: bool = False) -> str:
         """The message of a run that must fail."""
@@ -48,7 +54,7 @@ class Run:
     def any(self, module: str, args: dict[str, Any], *, check: bool = False) -> dict[str, Any]:
         """The result of a run, whatever it is."""
         main = importlib.import_module(f"ansible_collections.{self.collection}.plugins.modules.{module}").main
-        given = {**self.api.connection, **args, "_ansible_check_mode": check, "_ansible_diff": True}
+        given = {**self.api.connection, **self.login, **args, "_ansible_check_mode": check, "_ansible_diff": True}
         given = {name: value for name, value in given.items() if value is not None}
         # A process of its own would have none from the run before.
         warnings._global_warnings.clear()

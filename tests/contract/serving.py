@@ -87,6 +87,10 @@ class Api:
         """The requests since the last call that can change something."""
         return [request for request in self.requests() if request.method != "GET"]
 
+    def changes(self) -> list[Request]:
+        """The writes since the last call, but for logins."""
+        return [request for request in self.writes() if request.path != "/access/ticket"]
+
     def config(self, vmid: int) -> dict[str, Any]:
         """The configuration of a container as the API shows it, changes that wait for a restart included."""
         container = self.pve.ct(vmid)

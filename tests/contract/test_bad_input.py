@@ -248,6 +248,61 @@ def test_volume_of_a_protected_container(api, run, refused, container):
     assert run.fleet(container(mp=mount, protection=False))["changed"]
 
 
+OF_ROOT = [
+    *(("container", options) for options in (
+        {"features": {"nesting": True, "keyctl": True}},
+        {"features": {"nesting": True}, "unprivileged": False},
+        {"mp": {"mp0": {"volume": "/srv/data", "mp": "/data"}}},
+        {"dev": {"dev0": "/dev/dri/card0"}},
+        {"hookscript": "local:snippets/hook.pl"},
+    )),
+    *(("machine", options) for options in (
+        {"args": "-no-hpet"},
+        {"hostpci": {"hostpci0": {"host": "0000:01:00"}}},
+        {"hostpci": {"hostpci0": {"mapping": "gpu", "romfile": "card.rom"}}},
+        {"usb": {"usb0": "host=1234:5678"}},
+        {"serial": {"serial0": "/dev/ttyS0"}},
+        {"parallel": {"parallel0": "/dev/parport0"}},
+        {"scsi": {"scsi0": {"storage": "local-lvm", "size": "8G"}, "scsi1": "/dev/disk/by-id/ata-1"}},
+        {"hookscript": "local:snippets/hook.pl"},
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "options"), OF_ROOT)
+def test_what_only_root_may_change_is_refused_before_any_guest_is_touched(
+    api, run, refused, container, machine, kind, options
+):
+    build = {"container": container, "machine": machine}[kind]
+    api.pve.store_file("local", "hook.pl", 1024, "snippets")
+    api.pve.records["/cluster/mapping/pci"] = {"gpu": {"id": "gpu", "map": []}}
+    other, guest = container(101), build(**options)
+    key = next(iter(options))
+    key = next(reversed(options[key])) if key in ("mp", "dev", "hostpci", "usb", "serial", "parallel", "scsi") else key
+    refused(
+        other,
+        guest,
+        words=["root@pam alone", f"change {key}", "the token 'root@pam!test'", "api_backend 'local'", "api_password"],
+    )
+    run.as_root()
+    assert run.fleet(other, guest)["changed"]
+    assert not run.fleet(other, guest)["changed"]
+    run.login = {}
+    assert not run.fleet(other, guest)["changed"]
+
+
+def test_what_root_has_set_may_stay_or_partly_change(api, run, container, refused):
+    """A login that is not root@pam may change what else such a guest has."""
+    given = container(features={"nesting": True, "keyctl": True}, mp={"mp0": {"volume": "/srv/data", "mp": "/data"}})
+    run.as_root()
+    run.fleet(given)
+    run.login = {}
+    assert run.fleet({**given, "features": {"keyctl": True}, "memory": 300})["changed"]
+    api.requests()
+    refused({**given, "features": {"nesting": True}}, words=["change features"])
+    assert run.fleet({**given, "mp": {"mp0": None}})["changed"]
+
+
 def test_one_bad_guest_stops_all_of_them(api, run, container):
     message = run.fleet_fails(container(100), container(101, node="pve9"), container(102, memory=999999))
     assert "guest-101" in message

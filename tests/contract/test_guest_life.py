@@ -24,16 +24,6 @@ def cluster(api):
 
 
 @pytest.fixture
-def machine():
-    def build(vmid=300, **options):
-        guest = {"vmid": vmid, "type": "qemu", "node": "pve1", "hostname": f"machine-{vmid}", "memory": 1024,
-                 "scsi": {"scsi0": {"storage": "local-lvm", "size": 4}}, **options}  # fmt: skip
-        return {name: value for name, value in guest.items() if value is not ...}
-
-    return build
-
-
-@pytest.fixture
 def both(api, run):
     """A real run whose prediction was right, and after which nothing is left to do; what it did."""
 

@@ -33,6 +33,7 @@ def test_trap_option_removed_from_net0(api, run, container):
 
 @pytest.mark.parametrize("off", [{}, {"keyctl": False}], ids=["removed", "false"])
 def test_trap_option_turned_off_in_features(api, run, container, off):
+    run.as_root()
     run.fleet(container(features={"nesting": True, "keyctl": True}))
     assert run.fleet(container(features={"nesting": True, **off}))["changed"]
     assert "keyctl=1" not in api.config(100)["features"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import is_root, reserved
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.lxc import LXC
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.plan import Guest, Plan
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Mount, Size
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.qemu import QEMU, Drive
@@ -195,6 +197,26 @@ def references(fleet: Fleet, plans: list[Plan], pool: ThreadPoolExecutor) -> lis
             if name not in known:
                 offer = f"choose one of {', '.join(known)}" if known else "and this user may use no other"
                 problems.append(f"{who}: {kind} '{name}' does not exist{place}, {offer}.")
+    return problems
+
+
+def privileged(fleet: Fleet, plans: list[Plan]) -> list[str]:
+    """What needs root@pam itself: guests are changed in turn, and the refusal of one would come too late."""
+    if is_root(fleet.params):
+        return []
+    problems = []
+    for plan in plans:
+        guest, kind, values = plan.guest, plan.guest.kind, plan.values
+        names = []
+        for key in [*plan.sets, *plan.deletes]:
+            name = kind.renamed.get(key, key)
+            texts = [str(value.get(name, "")) for value in (guest.config, values)]
+            of_root = kind is LXC and not plan.sets.get("unprivileged", guest.current("unprivileged"))
+            if kind.reserved(name, *texts) or (of_root and key == "features"):
+                names.append(key)
+        if names:
+            what = f"change {', '.join(sorted(names))}"
+            problems.append(f"{guest}: {reserved(fleet.params, what)}.")
     return problems
 
 

@@ -25,14 +25,17 @@ def is_root(params: dict[str, Any]) -> bool:
     return params["api_backend"] == "local" or (params["api_user"] == ROOT and bool(params["api_password"]))
 
 
-def root_only(resource: Resource, what: str, how: str = "") -> None:
-    """A problem, unless root@pam itself asks."""
-    params = resource.params
-    if is_root(params):
-        return
+def reserved(params: dict[str, Any], what: str, how: str = "") -> str:
+    """The sentence for what Proxmox VE lets root@pam alone do."""
     who = params["api_user"] if params["api_password"] else f"the token '{params['api_user']}!{params['api_token_id']}'"
     how = how or "use api_backend 'local' as root on a node (become: true), or api_user 'root@pam' with api_password"
-    resource.problem(f"Proxmox VE lets root@pam alone {what}, and refuses {who}: {how}")
+    return f"Proxmox VE lets root@pam alone {what}, and refuses {who}: {how}"
+
+
+def root_only(resource: Resource, what: str, how: str = "") -> None:
+    """A problem, unless root@pam itself asks."""
+    if not is_root(resource.params):
+        resource.problem(reserved(resource.params, what, how))
 
 
 class Session:

@@ -273,6 +273,7 @@ class Fleet:
         problems += checks.duplicates(self, plans, pool)
         problems += checks.capacity(self, plans)
         problems += checks.lives(self, plans)
+        problems += checks.privileged(self, plans)
         missing = checks.references(self, [plan for plan in plans if plan], pool)
         problems = [problem for plan in plans for problem in plan.problems] + problems
         if self.check_mode:  # an earlier task of a real run may have made them

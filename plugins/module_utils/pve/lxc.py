@@ -8,7 +8,7 @@ An option is written once: the type it has in Ansible, its kind in PVE, and what
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
@@ -43,6 +43,8 @@ class Kind(NamedTuple):
     renamed: dict[str, str]  # options that PVE names differently
     options: dict[str, Option]
     numbered: dict[str, Option]  # options that are a dict of numbered keys: net0, mp3, dev1
+    # Whether only root@pam may bring a key from its old to its new text, both as PVE spells them, empty for none.
+    reserved: Callable[[str, str, str], bool]
     required: tuple[str, ...] = ()  # options that cannot be removed
     content: str = "rootdir"  # what a storage must take to hold its disks
     tool: str = "pct"  # the node's command for it
@@ -155,6 +157,16 @@ LXC_OPTIONS = {
 # Options that are a dict of numbered keys: net0, mp3, dev1.
 NUMBERED = {"net": Option(DICT, NET, {}), "mp": Option(DICT, MP, {}), "dev": Option(DICT, DEVICE, {})}
 
+
+def reserved(key: str, old: str, new: str) -> bool:
+    """What Proxmox VE lets root@pam alone change in a container (check_ct_modify_config_perm of pve-container)."""
+    if key == "features":
+        before, after = FEATURES.split(old), FEATURES.split(new)
+        return any(before.get(name) != after.get(name) for name in {*before, *after} - {"nesting"})
+    mount = key == "rootfs" or re.fullmatch(r"mp\d+", key)
+    return bool(new.startswith("/") if mount else re.fullmatch(r"hookscript|dev\d+", key))
+
+
 LXC = Kind(
     path="lxc",
     label="CT",
@@ -163,6 +175,7 @@ LXC = Kind(
     renamed={},
     options=LXC_OPTIONS,
     numbered=NUMBERED,
+    reserved=reserved,
     required=("memory", "rootfs", "arch", "ostype", "unprivileged"),
     local=r"(mp\d+: /(?!.*shared=1)|dev\d+: ).*",
 )

@@ -48,6 +48,10 @@ MODELS = (
 )
 CLOUDINIT = re.compile(r"[^:/]+:(.*[/])?(vm-\d+-)?cloudinit(\.\w+)?")
 FORMATS = ("raw", "qcow", "qed", "qcow2", "vmdk", "cloop")
+ROOTS = re.compile(
+    r"affinity|amd-sev|arch|args|hookscript|hugepages|intel-tdx|ivshmem|keephugepages|spice_enhancements|vmgenid"
+    r"|parallel\d+"
+)
 PCI = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-9a-f])?)", re.IGNORECASE)
 
 
@@ -478,6 +482,18 @@ QEMU_NUMBERED = {
     "virtiofs": Option(DICT, VIRTIOFS, {}),
 }
 
+
+def reserved(key: str, old: str, new: str) -> bool:
+    """What Proxmox VE lets root@pam alone change in a virtual machine (API2/Qemu.pm of qemu-server)."""
+    if ROOTS.fullmatch(key) or any("romfile=" in text for text in (old, new)):
+        return True
+    if re.fullmatch(r"(hostpci|usb)\d+", key):
+        return any(text and not re.search(r"mapping=|^(host=)?spice", text) for text in (old, new))
+    if re.fullmatch(r"serial\d+", key):
+        return any(text not in ("", "socket") for text in (old, new))
+    return bool(re.fullmatch(r"(scsi|virtio|sata|ide)\d+", key) and re.search(r"^(file=)?/|import-from=/", new))
+
+
 QEMU = Kind(
     path="qemu",
     label="VM",
@@ -486,6 +502,7 @@ QEMU = Kind(
     renamed={"hostname": "name", "allow_ksm": "allow-ksm", "amd_sev": "amd-sev", "intel_tdx": "intel-tdx"},
     options=QEMU_OPTIONS,
     numbered=QEMU_NUMBERED,
+    reserved=reserved,
     content="images",
     tool="qm",
     local=r"(hostpci\d+: (?!.*mapping=)|usb\d+: (?!.*mapping=|.*spice)|serial\d+: /|parallel\d+: ).*",
