@@ -10,14 +10,17 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Makes an empty disk of a node a disk of Ceph (an OSD), and destroys an OSD.
-  - A disk that is an OSD of this Ceph cluster is left as it is. A disk with anything else on it is refused, and never
-    wiped.
+  - Makes an empty disk of a node a disk of Ceph (an OSD), takes OSDs out and in, stops and starts them, and destroys
+    them.
+  - A disk with anything else than an OSD of this Ceph cluster on it is refused, and never wiped.
   - How an OSD was made cannot be changed. An option that differs is refused.
 notes:
   - Proxmox VE lets C(root@pam) alone create and destroy OSDs. Use O(api_backend=local) as root on a node, or the
     password of C(root@pam). A token is refused.
-  - To find that nothing is to be done needs the privilege C(Sys.Audit) on C(/).
+  - O(in) and O(running) need the privileges C(Sys.Modify) and C(Sys.Audit) on C(/). To find that nothing is to be done
+    needs C(Sys.Audit) on C(/).
+  - An OSD goes in three steps. Take it out (O(in=false)), wait until Ceph has moved its data elsewhere
+    (C(ceph osd safe-to-destroy)), and stop it (O(running=false)). Then it can be destroyed (O(state=absent)).
 seealso:
   - module: onprem.cloud.pve_ceph_mon
   - module: onprem.cloud.pve_ceph_pool
@@ -31,21 +34,34 @@ options:
     type: str
     required: true
   dev:
-    description: The disk, such as V(/dev/sdb), or one of its links in C(/dev/disk/by-id). Required with
-      O(state=present).
-    type: path
+    description:
+      - The disk or partition, such as V(/dev/sdb), or its link below C(/dev/disk/by-id). If it is no OSD, it becomes
+        one.
+      - Links that Proxmox VE can be asked about are those with the serial number and those with the WWN.
+    type: str
   osdid:
-    description: Number of the OSD. Required with O(state=absent).
+    description: Number of an OSD that is there, instead of O(dev). Required with O(state=absent).
     type: int
+  in:
+    description:
+      - Whether Ceph keeps data on it. Ceph moves everything away from an OSD that is out, which takes a while.
+      - With O(dev), all OSDs on the disk are meant, by O(running) as well.
+    type: bool
+  running:
+    description:
+      - Whether its service runs. One is not stopped if Ceph says that something could not be read or written without
+        it, unless O(force=true).
+      - It starts again with the node.
+    type: bool
   db_dev:
     description: Another disk, faster than O(dev), for the database of the OSD. It may hold those of several OSDs.
-    type: path
+    type: str
   db_dev_size:
     description: Size of the database in GiB, a tenth of O(dev) unless given. It counts when the OSD is made.
     type: float
   wal_dev:
     description: Another disk for the write-ahead log of the OSD. Without it, the log is with the database.
-    type: path
+    type: str
   wal_dev_size:
     description: Size of the log in GiB, a hundredth of O(dev) unless given. It counts when the OSD is made.
     type: float
@@ -67,7 +83,8 @@ options:
     type: bool
     default: true
   force:
-    description: Whether an OSD may be destroyed although Ceph says that data would be lost, or that it cannot tell.
+    description: Whether an OSD may be destroyed although Ceph says that data would be lost, or that it cannot tell, and
+      stopped although Ceph cannot do without it.
     type: bool
     default: false
 """
@@ -83,7 +100,17 @@ EXAMPLES = r"""
   become: true
   loop: [/dev/sdb, /dev/sdc]
 
-- name: A disk that Ceph has moved everything away from, and that is stopped, is taken out for good
+- name: Ceph moves everything away from an OSD
+  onprem.cloud.pve_ceph_osd:
+    api_host: 192.0.2.11
+    api_user: automation@pve
+    api_token_id: ansible
+    api_token_secret: "{{ vault_pve_token_secret }}"
+    node: pve1
+    osdid: 4
+    in: false
+
+- name: One that Ceph has moved everything away from, and that is stopped, is destroyed
   onprem.cloud.pve_ceph_osd:
     api_backend: local
     node: pve1
@@ -95,7 +122,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, V(create), V(delete) or V(none). In check mode, what would be done.
+  description: What was done, V(create), V(update), V(delete) or V(none). In check mode, what would be done.
   type: str
   returned: success
   sample: create
@@ -109,35 +136,38 @@ osds:
 
 import re
 import time
-from typing import Any
+from typing import Any, Callable, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, CephObject
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import root_only
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import Device, Disks, read_disks
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     FLOAT,
     INT,
     STR,
     Boolean,
+    Invalid,
     Number,
     Option,
     Text,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
-# Seconds between two looks whether a new OSD has found its place.
+# Seconds between two looks whether an OSD has come up, gone down or found its place.
 PAUSE = 0.5
-PATH = {"type": "path"}
 TABLE = Table(
     noun="OSD",
     path="/nodes/{node}/ceph/osd",
     instead="leave {} out, this is for an OSD that is made",
     options={
-        "db_dev": Option(PATH, Text(), fixed=True, key="db_dev"),
+        "in": Option(BOOL, Boolean(), True),
+        "running": Option(BOOL, Boolean(), True),
+        "db_dev": Option(STR, Device(), fixed=True, key="db_dev"),
         "db_dev_size": Option(FLOAT, Number(1, integer=False), making=True, key="db_dev_size"),
-        "wal_dev": Option(PATH, Text(), fixed=True, key="wal_dev"),
+        "wal_dev": Option(STR, Device(), fixed=True, key="wal_dev"),
         "wal_dev_size": Option(FLOAT, Number(0.5, integer=False), making=True, key="wal_dev_size"),
         "encrypted": Option(BOOL, Boolean(), False, fixed=True),
         "crush_device_class": Option(STR, Text(), fixed=True),
@@ -146,13 +176,30 @@ TABLE = Table(
     places={
         **NODE,
         "state": {**STR, "choices": ["present", "absent"], "default": "present"},
-        "dev": PATH,
+        "dev": STR,
         "osdid": INT,
         "destroy_data": CONSENT,
         "cleanup": {**BOOL, "default": True},
         "force": CONSENT,
     },
 )
+# What an OSD does, besides what it is.
+STATES = ("in", "running")
+SEPARATE = ("db_dev", "wal_dev")
+
+
+def is_in(osd: dict[str, Any]) -> bool:
+    return str(osd.get("in")) == "1"
+
+
+def is_up(osd: dict[str, Any]) -> bool:
+    return osd.get("status") == "up"
+
+
+def common(answers: Iterable[bool]) -> Any:
+    """The answer that all OSDs of a disk give."""
+    found = set(answers)
+    return found.pop() if len(found) == 1 else "different"
 
 
 class Osd(CephObject):
@@ -160,12 +207,12 @@ class Osd(CephObject):
 
     def __init__(self, module: AnsibleModule, table: Table) -> None:
         super().__init__(module, table)
-        self.disks: list[dict[str, Any]] = []  # of the node, with their partitions
-        self.disk: dict[str, Any] | None = None
+        self.disks = Disks(self.node, [])
+        self.device: str | None = None  # of the disk that is given
         self.strangers_on_disk: list[int] = []  # OSDs on it that this Ceph does not have there
 
     def __str__(self) -> str:
-        what = f"OSD {self.params['osdid']}" if self.state == "absent" else f"disk '{self.params['dev']}'"
+        what = f"disk '{self.params['dev']}'" if self.params["dev"] else f"OSD {self.params['osdid']}"
         return f"{what} of node '{self.node}'"
 
     # ------------------------------------------------------------------------------------------------- reading
@@ -191,101 +238,145 @@ class Osd(CephObject):
         return found
 
     def find(self) -> dict[str, Any] | None:
-        if self.state == "absent":
+        if not self.params["dev"]:
             osd = self.tree().get(self.params["osdid"])
-            return osd and {"osds": [osd]}
-        listing = {"include-partitions": 1, "skipsmart": 1}
-        self.disks = self.client.get(f"/nodes/{self.node}/disks/list", **listing)
-        self.disk = self.named(self.params["dev"])
-        ids = osds_of(self.disk or {})
-        self.strangers_on_disk = []
-        if not ids:
-            # Whether Ceph is there to take the disk.
-            self.tree()
-            return None
+            return osd and self.described([osd])
+        self.disks = read_disks(self.client, self.node)
+        self.device = self.disks.find(self.params["dev"])
+        ids = self.disks.osds(self.device) if self.device else []
+        # Without any, this tells whether Ceph is there to take the disk.
         tree = self.tree()
         self.strangers_on_disk = [number for number in ids if tree.get(number, {}).get("host") != self.node]
-        if self.strangers_on_disk:
+        if not ids or self.strangers_on_disk:
             return None
-        found = {"osds": [tree[number] for number in ids], "osds-per-device": len(ids)}
-        found["encrypted"] = bool(int(self.disk.get("osdencrypted") or 0))
-        found["crush-device-class"] = tree[ids[0]].get("device_class")
-        if {"db_dev", "wal_dev"} & self.wanted.keys():
+        disk = self.disks.every[self.device]
+        encrypted = bool(int(disk.get("osdencrypted") or disk.get("encrypted") or 0))
+        found = {"encrypted": encrypted, "crush-device-class": tree[ids[0]].get("device_class")}
+        found.update(self.described([tree[number] for number in ids]), **{"osds-per-device": len(ids)})
+        if self.wanted.keys() & set(SEPARATE):
             metadata = self.client.get(f"{self.path}/{ids[0]}/metadata")
             for device in metadata.get("devices", []):
                 if device["device"] in ("db", "wal"):
-                    name = str(device.get("physical_device") or "").split(",", maxsplit=1)[0]
+                    name = re.split(r"[,\s]", str(device.get("physical_device") or ""))[0]
                     found[f"{device['device']}_dev"] = f"/dev/{name.rpartition('/')[2]}"
         return found
 
-    def named(self, path: str) -> dict[str, Any] | None:
-        """The disk or partition of that name."""
-        return next((item for item in self.disks if path in (item["devpath"], item.get("by_id_link"))), None)
+    @staticmethod
+    def described(osds: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"osds": osds, "in": common(map(is_in, osds)), "running": common(map(is_up, osds))}
 
     # ------------------------------------------------------------------------------------------------ planning
 
+    def parse(self) -> None:
+        super().parse()
+        if self.params["dev"]:
+            try:
+                Device().parse(self.params["dev"])
+            except Invalid as error:
+                self.problem(f"dev: {error}")
+            return
+        if self.params["osdid"] is None:
+            self.problem("dev is empty, give it a disk")
+        for name in self.wanted.keys() - set(STATES) if self.state == "present" else ():
+            self.problem(f"{name} goes with dev, leave it out or give the disk instead of osdid")
+
     def compare(self) -> None:
-        if self.raw is not None:
-            for name in {"db_dev", "wal_dev"} & self.wanted.keys():
-                self.wanted[name] = self.view(name, self.wanted[name])
+        for name in self.wanted.keys() & set(SEPARATE):
+            self.wanted[name] = self.disks.find(self.wanted[name]) or self.wanted[name]
         super().compare()
 
-    def view(self, name: str, value: Any) -> Any:
-        other = self.named(value) if name in ("db_dev", "wal_dev") and value else None
-        # Ceph tells the disk, whichever of its names and partitions it was given.
-        return super().view(name, (other.get("parent") or other["devpath"]) if other else value)
+    def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
+        found = super().current(option, answer)
+        wanted = self.wanted.get(option)
+        # Ceph tells the disk, also of a partition.
+        whole = self.disks.every.get(wanted, {}).get("parent") if option in SEPARATE else None
+        return wanted if whole and whole == found else found
 
     def validate(self) -> None:
         if self.raw is not None:
+            self.check_place()
+            self.check_stop(self.raw["osds"])
+            return
+        if not self.params["dev"]:
+            self.not_there("is not there", ": give the number of another one, or dev to make one")
             return
         for size, device in (("db_dev_size", "db_dev"), ("wal_dev_size", "wal_dev")):
             if size in self.wanted and device not in self.wanted:
                 self.problem(f"{size} needs {device}, give both or neither")
-        separate = [name for name in ("db_dev", "wal_dev") if name in self.wanted]
-        if separate and "osds_per_device" in self.wanted:
+        separate = [name for name in SEPARATE if name in self.wanted]
+        if self.sets.get("osds_per_device") == 1:
+            # Given, it would keep database and log from having disks of their own.
+            del self.sets["osds_per_device"]
+        if separate and "osds_per_device" in self.sets:
             self.problem(f"osds_per_device does not go together with {separate[0]}, leave one out")
-        if self.strangers_on_disk:
-            names = ", ".join(f"osd.{number}" for number in self.strangers_on_disk)
+        held = self.device and self.disks.on_it(self.device)
+        if self.device is None:
+            self.problem(self.disks.missing(self.params["dev"]))
+        elif self.strangers_on_disk:
+            names = " and ".join(f"osd.{number}" for number in self.strangers_on_disk)
             whose = "which this Ceph does not have here: it is of another or of an earlier Ceph"
-            self.problem(f"holds {names}, {whose}. {self.wipe(self.disk['devpath'])}")
-        elif self.disk is None:
-            self.problem(f"is not there, {self.free()}")
-        elif self.disk.get("used"):
-            self.problem(f"is in use ({self.contents(self.disk)}). {self.wipe(self.disk['devpath'])}")
-        self.validate_separate(separate)
+            self.problem(f"{self.disks.called(self.device)} holds {names}, {whose}. {self.wipe(self.device)}")
+        elif held:
+            self.problem(f"{self.disks.called(self.device)} is in use, it holds {held}. {self.wipe(self.device)}")
+        self.check_separate(separate)
         root_only(self, "create OSDs")
 
-    def validate_separate(self, separate: list[str]) -> None:
+    def check_place(self) -> None:
+        host = self.raw["osds"][0]["host"]
+        if host != self.node:
+            raise PveError(f"{self}: it is in node '{host}', give that node.")
+
+    def check_stop(self, osds: list[dict[str, Any]]) -> None:
+        """None is stopped that Ceph needs."""
+        if self.sets.get("running") is not False or self.params["force"]:
+            return
+        for osd in filter(is_up, osds):
+            why = self.unsafe(osd, "stop")
+            if why:
+                self.problem(
+                    f"Ceph says that it cannot do without osd.{osd['id']} ({why}): wait until all copies are there "
+                    "again ('ceph -s'), or set force to true if reading and writing may stop"
+                )
+
+    def check_separate(self, separate: list[str]) -> None:
         """The disks for database and log: Proxmox VE adds to what Ceph has there, and to nothing else."""
-        taken = {self.disk["devpath"]: "dev"} if self.disk else {}
+        taken = {self.device: "dev"}
         for name in separate:
-            other = self.named(self.wanted[name])
-            if other is None:
-                self.problem(f"{name} '{self.wanted[name]}' is not there, {self.free()}")
+            path = self.disks.find(self.wanted[name])
+            if path is None:
+                self.problem(f"{name}: {self.disks.missing(self.wanted[name])}")
                 continue
-            if other["devpath"] in taken:
-                self.problem(f"{name} is the same disk as {taken[other['devpath']]}, give another one")
-            taken[other["devpath"]] = name
-            used = other.get("used")
-            if used and used != "LVM" and not (used == "partitions" and str(other.get("gpt")) == "1"):
-                self.problem(f"{name} '{other['devpath']}' is in use ({self.contents(other)}), {self.free()}")
+            if path in taken:
+                self.problem(f"{name} is the same disk as {taken[path]}, give another one")
+            taken[path] = name
+            if not self.has_room(path):
+                self.problem(
+                    f"{name}: {self.disks.called(path)} is in use, it holds {self.disks.on_it(path)}: take another "
+                    f"disk, {self.disks.choice}, or one with databases of Ceph"
+                )
 
-    def contents(self, disk: dict[str, Any]) -> str:
-        """What is on a disk, in words."""
-        parts = [item for item in self.disks if item.get("parent") == disk["devpath"]]
-        inside = ", ".join(f"{item['devpath']} {item.get('used') or 'empty'}" for item in parts)
-        return f"{disk['used']}: {inside}" if inside else str(disk["used"])
+    def has_room(self, path: str) -> bool:
+        """Whether Proxmox VE takes it for a database or a log."""
+        used = self.disks.every[path].get("used")
+        if used == "partitions":
+            return str(self.disks.every[path].get("gpt")) == "1"
+        if used != "LVM":
+            return not self.disks.on_it(path)
+        groups = (self.client.get(f"/nodes/{self.node}/disks/lvm") or {}).get("children") or []
+        of_ceph = [group for group in groups if group["name"].startswith("ceph-")]
+        return any(path == item["name"] for group in of_ceph for item in group.get("children") or [])
 
-    def wipe(self, devpath: str) -> str:
+    def unsafe(self, osd: dict[str, Any], action: str) -> str:
+        """Why Ceph would rather not; nothing if it agrees."""
+        asked = {"service": "osd", "id": str(osd["id"]), "action": action}
+        answer = self.client.get(f"/nodes/{self.node}/ceph/cmd-safety", **asked)
+        return "" if int(answer.get("safe") or 0) else str(answer.get("status") or "no reason")
+
+    def wipe(self, device: str) -> str:
         return (
-            f"If nothing on it is needed, wipe it on the node ('ceph-volume lvm zap {devpath} --destroy'), or "
-            f"{self.free()}"
+            f"If nothing on it is needed, wipe it on the node ('ceph-volume lvm zap {device} --destroy'), or take "
+            f"another disk, {self.disks.choice}"
         )
-
-    def free(self) -> str:
-        """The remedy: the disks that could be taken."""
-        unused = [item["devpath"] for item in self.disks if not item.get("used") and not item.get("parent")]
-        return f"give an empty disk: {', '.join(sorted(unused)) or 'the node has none'}"
 
     def plan(self) -> str:
         if self.state == "absent" and self.raw is not None:
@@ -293,24 +384,20 @@ class Osd(CephObject):
         return super().plan()
 
     def check_removal(self, osd: dict[str, Any]) -> None:
-        if osd["host"] != self.node:
-            raise PveError(f"{self}: it is in node '{osd['host']}', give that node.")
+        self.check_place()
         self.consent("what is on it")
-        up, taken = osd.get("status") == "up", str(osd.get("in")) == "1"
-        if up or taken:
-            now = " and ".join(word for word, true in (("up", up), ("in", taken)) if true)
+        if is_up(osd) or is_in(osd):
+            now = " and ".join(word for word, true in (("up", is_up(osd)), ("in", is_in(osd))) if true)
             raise PveError(
-                f"{self}: it is {now}. Take it out ('ceph osd out {osd['id']}'), wait until 'ceph osd safe-to-destroy "
-                f"{osd['id']}' agrees, stop it ('systemctl stop ceph-osd@{osd['id']}') and run again."
+                f"{self}: it is {now}. Take it out (in: false), wait until 'ceph osd safe-to-destroy {osd['id']}' "
+                "agrees, stop it (running: false) and run again."
             )
-        if not self.params["force"]:
-            asked = {"service": "osd", "id": str(osd["id"]), "action": "destroy"}
-            answer = self.client.get(f"/nodes/{self.node}/ceph/cmd-safety", **asked)
-            if not int(answer.get("safe") or 0):
-                raise PveError(
-                    f"{self}: Ceph says that it is not safe to destroy it ({answer.get('status', 'no reason')}): wait "
-                    "until its data is elsewhere ('ceph -s'), or set force to true if that data may be lost."
-                )
+        why = "" if self.params["force"] else self.unsafe(osd, "destroy")
+        if why:
+            raise PveError(
+                f"{self}: Ceph says that it is not safe to destroy it ({why}): wait until its data is elsewhere "
+                "('ceph -s'), or set force to true if that data may be lost."
+            )
         root_only(self, "destroy OSDs")
         if self.problems:
             raise PveError("\n".join(self.problems))
@@ -318,14 +405,42 @@ class Osd(CephObject):
     # ------------------------------------------------------------------------------------------------- writing
 
     def create(self) -> None:
-        self.tasks.wait(self.send("post", self.path, dev=self.disk["devpath"], **self.values(self.sets)), str(self))
-        deadline = time.monotonic() + self.tasks.timeout
+        values = self.values({name: value for name, value in self.sets.items() if name not in STATES})
+        self.tasks.wait(self.send("post", self.path, dev=self.device, **values), str(self))
         # An OSD says where it is when it starts.
-        while self.find() is None:
+        self.wait_until(lambda: self.find() is not None, "the OSD was made and did not come up")
+
+    def update(self) -> None:
+        for osd in self.raw["osds"]:
+            number, wanted = osd["id"], self.sets.get("in", is_in(osd))
+            if wanted != is_in(osd):
+                self.client.post(f"{self.path}/{number}/{'in' if wanted else 'out'}")
+        for osd in self.raw["osds"]:
+            if self.sets.get("running", is_up(osd)) != is_up(osd):
+                self.turn(osd)
+
+    def turn(self, osd: dict[str, Any]) -> None:
+        """Start or stop the service of an OSD, and wait until Ceph has noticed."""
+        number, wanted = osd["id"], self.sets["running"]
+        # Those of the disk that were stopped before count.
+        self.check_stop([osd])
+        if self.problems:
+            raise PveError("\n".join(self.problems))
+        action, state = ("start", "up") if wanted else ("stop", "down")
+        service = f"osd.{number}"
+        path = f"/nodes/{self.node}/ceph/{action}"
+        self.tasks.wait(self.send("post", path, service=service), f"{self}: {action} {service}")
+        self.wait_until(
+            lambda: is_up(self.tree().get(number, {})) == wanted, f"{service} was told to {action} and is not {state}"
+        )
+
+    def wait_until(self, reached: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + self.tasks.timeout
+        while not reached():
             if time.monotonic() > deadline:
                 raise PveError(
-                    f"{self}: the OSD was made and did not come up within {self.tasks.timeout:g} s: look at "
-                    "'systemctl status ceph-osd.target' on the node, or raise task_timeout."
+                    f"{self}: {what} within {self.tasks.timeout:g} s: look at 'systemctl status ceph-osd.target' on "
+                    "the node, or raise task_timeout."
                 )
             time.sleep(PAUSE)
 
@@ -339,18 +454,13 @@ class Osd(CephObject):
         return (self.raw or {}).get("osds", [])
 
 
-def osds_of(disk: dict[str, Any]) -> list[int]:
-    """The OSDs that have their data on a disk."""
-    several = disk.get("osdid-list") or []
-    one = int(disk.get("osdid") or 0) if disk.get("osdid") is not None else -1
-    return sorted({int(number) for number in several} or ({one} if one >= 0 else set()))
-
-
 def main() -> None:
     module = AnsibleModule(
         argument_spec(TABLE),
         supports_check_mode=True,
-        required_if=[("state", "present", ["dev"]), ("state", "absent", ["osdid"])],
+        mutually_exclusive=[("dev", "osdid")],
+        required_one_of=[("dev", "osdid")],
+        required_if=[("state", "absent", ["osdid"])],
     )
     run(module, TABLE, Osd)
 

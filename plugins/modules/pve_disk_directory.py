@@ -13,7 +13,7 @@ description:
   - Creates a file system on a disk, mounts it below C(/mnt/pve), and removes it.
 notes:
   - Proxmox VE does not tell on which disk a directory is. One that is there is taken for the right one if O(device)
-    holds a mounted file system or one of the same type.
+    holds a file system of the same type, or one that is mounted and of which nothing else is known.
 seealso:
   - module: onprem.cloud.pve_disk_lvm
   - module: onprem.cloud.pve_disk_lvmthin
@@ -114,6 +114,10 @@ class Directory(OnDisks):
         found = next((item for item in mounted if item.get("path") == f"/mnt/pve/{self.name}"), None)
         return found and {**found, "filesystem": found.get("type")}
 
+    @property
+    def storage(self) -> dict[str, Any]:
+        return {"type": "dir", "path": f"/mnt/pve/{self.name}"}
+
     def members(self) -> list[str]:
         return [(self.raw or {}).get("device", "")]
 
@@ -121,8 +125,8 @@ class Directory(OnDisks):
         """PVE knows the file system by its UUID, and does not tell on which disk it is; on a free one it is not."""
         every = self.disks.every if self.disks else {}
         items = [every[device] for device in wanted] + [item for item in every.values() if item.get("parent") in wanted]
-        kind = (self.raw or {}).get("type")
-        return any(item.get("used") == kind or str(item.get("mounted") or "0") == "1" for item in items)
+        # Of what is mounted, the type may be unknown.
+        return any(item.get("used") in ((self.raw or {}).get("type"), "mounted") for item in items)
 
 
 def main() -> None:

@@ -83,10 +83,15 @@ class VolumeGroup(OnDisks):
     """A volume group; others may have added disks to it."""
 
     kind = "lvm"
+    system = "pve"
 
     def fetch(self) -> dict[str, Any] | None:
         groups = (self.client.get(self.path) or {}).get("children") or []
         return next((group for group in groups if group.get("name") == self.name), None)
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        return {"type": "lvm", "vgname": self.name}
 
     def members(self) -> list[str]:
         return [item["name"] for item in (self.raw or {}).get("children") or []]

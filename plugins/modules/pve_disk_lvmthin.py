@@ -12,7 +12,8 @@ author:
 description:
   - Creates a volume group with a thin pool of LVM on a disk, and removes the pool.
 notes:
-  - When the pool is removed, its volume group stays, and is empty. With O(cleanup_disks=true) it goes as well.
+  - When the pool is removed, its volume group stays. With O(cleanup_disks=true) it goes as well, which is refused if
+    there are other volumes in it.
 seealso:
   - module: onprem.cloud.pve_disk_directory
   - module: onprem.cloud.pve_disk_lvm
@@ -95,15 +96,34 @@ class ThinPool(OnDisks):
 
     def fetch(self) -> dict[str, Any] | None:
         groups = (self.client.get(f"/nodes/{self.node}/disks/lvm") or {}).get("children") or []
-        self.groups = {group["name"]: group.get("children") or [] for group in groups}
+        self.groups = {group["name"]: group for group in groups}
         pools = self.client.get(self.path) or []
-        return next((pool for pool in pools if (pool.get("vg"), pool.get("lv")) == (self.group, self.name)), None)
+        self.pools = {pool["lv"]: pool for pool in pools if pool.get("vg") == self.group}
+        return self.pools.get(self.name)
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        return {"type": "lvmthin", "vgname": self.name, "thinpool": self.name}
 
     def members(self) -> list[str]:
-        return [item["name"] for item in self.groups.get(self.group, [])]
+        return [item["name"] for item in self.groups.get(self.group, {}).get("children") or []]
 
     def on_devices(self, wanted: list[str]) -> bool:
         return set(wanted) <= set(self.members())
+
+    def is_alone(self) -> bool:
+        """Whether the pool is all that its volume group holds, the copy of its metadata that LVM keeps room for too."""
+        group, pool = self.groups.get(self.group, {}), self.pools[self.name]
+        taken = int(group.get("size") or 0) - int(group.get("free") or 0)
+        return len(self.pools) == 1 and taken <= int(pool["lv_size"]) + 2 * int(pool["metadata_size"])
+
+    def check_consent(self) -> None:
+        if self.params["cleanup_disks"] and not self.is_alone():
+            self.problem(
+                f"cleanup_disks: its volume group '{self.group}' holds other volumes as well, which would be lost, "
+                "set cleanup_disks to false"
+            )
+        super().check_consent()
 
     def validate(self) -> None:
         super().validate()

@@ -156,6 +156,7 @@ class Pool(OnDisks):
 
     devices = "devices"
     kind = "zfs"
+    system = "rpool"
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -175,6 +176,10 @@ class Pool(OnDisks):
             children = item.get("children")
             found += self.leaves(children) if children else [item["name"]]
         return found
+
+    @property
+    def storage(self) -> dict[str, Any]:
+        return {"type": "zfspool", "pool": self.name}
 
     def members(self) -> list[str]:
         return self.leaves(self.vdevs)

@@ -15,6 +15,7 @@ NODE = {"node": "pve1"}
 DISK = {**NODE, "dev": "/dev/sdb"}
 POOL = {**NODE, "name": "guests"}
 SYSTEM = {**NODE, "name": "files"}
+LINK = "/dev/disk/by-id"
 
 
 @pytest.fixture
@@ -26,16 +27,9 @@ def installed(run):
 
 @pytest.fixture
 def ceph(installed):
-    """A Ceph with one monitor and disks to choose from."""
+    """A Ceph with one monitor."""
     installed("pve_ceph_init", NODE)
     installed("pve_ceph_mon", NODE)
-    pve = installed.api.pve
-    pve.add_disk("/dev/sda", used="partitions", gpt=1)
-    pve.add_disk("/dev/sda1", parent="/dev/sda", used="EFI")
-    pve.add_disk("/dev/sda3", parent="/dev/sda", used="LVM")
-    for letter in "bcd":
-        pve.add_disk(f"/dev/sd{letter}", by_id_link=f"/dev/disk/by-id/wwn-{letter}")
-    pve.add_disk("/dev/sde", used="ZFS")
     installed.api.requests()
     return installed
 
@@ -97,12 +91,11 @@ def test_without_a_monitor_the_module_that_makes_it_is_said(installed, module, o
 
 @pytest.mark.parametrize(("module", "options"), EVERYTHING[1:])
 def test_where_there_is_no_ceph_there_is_nothing_to_remove(installed, module, options):
-    number = {"osdid": 0} if module == "pve_ceph_osd" else {}
-    assert not installed(module, {**options, **number, "state": "absent"})["changed"]
+    options = {**NODE, "osdid": 0} if module == "pve_ceph_osd" else options
+    assert not installed(module, {**options, "state": "absent"})["changed"]
 
 
 def test_check_mode_goes_through_a_whole_ceph_that_does_not_exist_yet(run):
-    run.api.pve.add_disk("/dev/sdb")
     root = {"api_token_id": None, "api_token_secret": None, "api_password": run.api.pve.password}
     for module, options in EVERYTHING:
         result = run(module, {**options, **(root if module == "pve_ceph_osd" else {})}, check=True)
@@ -302,7 +295,7 @@ def test_a_disk_becomes_an_osd_once(ceph, root):
     shown = {"id": 0, "name": "osd.0", "type": "osd", "host": "pve1", "device_class": "nvme", "status": "up", "in": 1}
     assert made["osds"] == [shown]
     ceph.api.requests()
-    by_id = {"dev": "/dev/disk/by-id/wwn-b", "db_dev": "/dev/disk/by-id/wwn-c"}
+    by_id = {"dev": f"{LINK}/ata-EXAMPLE_SER0002", "db_dev": f"{LINK}/wwn-0x5000c50000000003"}
     for spelling in (wanted, {**DISK, **root}, {**wanted, "db_dev_size": 30}, {**wanted, **by_id}):
         assert not ceph("pve_ceph_osd", spelling)["changed"]
         requests = [request for request in ceph.api.requests() if request.path != "/access/ticket"]
@@ -323,13 +316,17 @@ def test_several_osds_on_a_disk(ceph, root):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"dev": "/dev/sde"}, ["disk '/dev/sde' of node 'pve1'", "in use (ZFS)", "/dev/sdb, /dev/sdc, /dev/sdd"]),
-        ({"dev": "/dev/sda"}, ["(partitions: /dev/sda1 EFI, /dev/sda3 LVM)", "ceph-volume lvm zap /dev/sda --destroy"]),
-        ({"dev": "/dev/sdz"}, ["disk '/dev/sdz'", "is not there", "empty disk: /dev/sdb"]),
-        ({"db_dev": "/dev/sdz"}, ["db_dev '/dev/sdz' is not there"]),
-        ({"db_dev": "/dev/sde"}, ["db_dev '/dev/sde' is in use (ZFS)"]),
+        ({"dev": "/dev/sdz"}, ["disk '/dev/sdz' of node 'pve1'", "(EXAMPLE, SER0026, 8 TB) is in use, it holds ZFS"]),
+        ({"dev": "/dev/sdz"}, ["take another disk, free on node 'pve1' are /dev/nvme0n1 (EXAMPLE, SER0040, 2 TB), /d"]),
+        ({"dev": "/dev/sda"}, ["partitions, /dev/sda1 (BIOS boot), ", "ceph-volume lvm zap /dev/sda --destroy"]),
+        ({"dev": "/dev/sdq"}, ["disk '/dev/sdq'", "there is no '/dev/sdq' among the disks of the node", "/dev/sdb"]),
+        ({"dev": "sdb"}, ["dev: 'sdb' is not a device such as /dev/sdb"]),
+        ({"db_dev": "/dev/sdq"}, ["db_dev: there is no '/dev/sdq'"]),
+        ({"db_dev": "/dev/sdz"}, ["db_dev: /dev/sdz (EXAMPLE, SER0026, 8 TB) is in use, it holds ZFS: take another"]),
+        # A volume group of somebody else.
+        ({"db_dev": "/dev/sda3"}, ["db_dev: /dev/sda3", "is in use, it holds LVM", "or one with databases of Ceph"]),
         ({"db_dev": "/dev/sdb"}, ["db_dev is the same disk as dev"]),
-        ({"db_dev": "/dev/sdc", "wal_dev": "/dev/disk/by-id/wwn-c"}, ["wal_dev is the same disk as db_dev"]),
+        ({"db_dev": "/dev/sdc", "wal_dev": f"{LINK}/ata-EXAMPLE_SER0003"}, ["wal_dev is the same disk as db_dev"]),
         ({"db_dev_size": 10}, ["db_dev_size needs db_dev"]),
         ({"wal_dev_size": 10}, ["wal_dev_size needs wal_dev"]),
         ({"db_dev": "/dev/sdc", "osds_per_device": 2}, ["osds_per_device does not go together with db_dev"]),
@@ -343,7 +340,7 @@ def test_a_disk_that_cannot_be_taken_is_refused_before_the_first_write(ceph, roo
 
 def test_a_disk_of_another_ceph_is_not_taken_for_one_of_this(ceph, root):
     """Its number may even be one that this Ceph has, on another node."""
-    ceph.api.pve.ceph_disks["pve1"]["/dev/sdb"].update({"used": "LVM", "osdid": "7", "osdid-list": ["7"]})
+    ceph.api.pve.disks_of("pve1")["/dev/sdb"].update({"used": "LVM", "osdid": "7", "osdid-list": ["7"]})
     has(ceph.fails("pve_ceph_osd", {**DISK, **root}), "holds osd.7", "of another or of an earlier Ceph", "zap")
     ceph.api.pve.osds[7] = {"host": "pve2", "status": "up", "in": 1, "device_class": "ssd", "disks": {}, "placed": True}
     has(ceph.fails("pve_ceph_osd", {**DISK, **root}), "holds osd.7")
@@ -354,7 +351,7 @@ def test_what_an_osd_is_cannot_be_changed(ceph, root):
     ceph("pve_ceph_osd", {**DISK, **root, "db_dev": "/dev/sdc"})
     for options, words in (
         ({"encrypted": True}, ["encrypted is 'False'", "'True'"]),
-        ({"crush_device_class": "hdd"}, ["crush_device_class is 'ssd'", "'hdd'"]),
+        ({"crush_device_class": "ssd"}, ["crush_device_class is 'hdd'", "'ssd'"]),
         ({"db_dev": "/dev/sdd"}, ["db_dev is '/dev/sdc'", "'/dev/sdd'"]),
         ({"wal_dev": "/dev/sdd"}, ["wal_dev is 'None'"]),
     ):
@@ -366,12 +363,55 @@ def test_what_an_osd_is_cannot_be_changed(ceph, root):
 def test_a_database_on_a_partition_is_found_again_by_its_disk(ceph, root):
     """Ceph tells the disk and not the partition."""
     wanted = {**DISK, **root, "db_dev": "/dev/sdf1"}
-    ceph.api.pve.add_disk("/dev/sdf", used="partitions", gpt=1)
     ceph.api.pve.add_disk("/dev/sdf1", parent="/dev/sdf")
     predicted = ceph("pve_ceph_osd", wanted, check=True)
     made = ceph("pve_ceph_osd", wanted)
-    assert made["diff"] == predicted["diff"] == {"before": {}, "after": {"db_dev": "/dev/sdf"}}
+    assert made["diff"] == predicted["diff"] == {"before": {}, "after": {"db_dev": "/dev/sdf1"}}
     assert ceph.api.pve.osds[0]["disks"]["db_dev"] == "/dev/sdf1"
+    for spelling in (
+        wanted,
+        {**wanted, "db_dev": f"{LINK}/ata-EXAMPLE_SER0006-part1"},
+        {**wanted, "db_dev": "/dev/sdf"},
+    ):
+        assert not ceph("pve_ceph_osd", spelling)["changed"]
+
+
+def test_a_partition_becomes_an_osd(ceph, root):
+    ceph.api.pve.add_disk("/dev/sdf4", parent="/dev/sdf")
+    wanted = {**NODE, **root, "dev": "/dev/sdf4", "encrypted": True}
+    assert ceph("pve_ceph_osd", wanted)["changed"]
+    assert not ceph("pve_ceph_osd", wanted)["changed"]
+
+
+def test_what_ceph_keeps_on_a_partition_without_a_name_is_not_taken(ceph, root):
+    """Proxmox VE makes databases on partitions of a disk that has some, and takes them for unused."""
+    assert ceph("pve_ceph_osd", {**DISK, **root, "db_dev": "/dev/sdx"})["changed"]
+    assert ceph.api.pve.disks_of("pve1")["/dev/sdx"]["parts"]["/dev/sdx2"] == {"db": 1}
+    ceph.api.requests()
+    for module, options in (
+        ("pve_ceph_osd", {"dev": "/dev/sdx2"}),
+        ("pve_ceph_osd", {"dev": "/dev/sdc", "wal_dev": "/dev/sdx2"}),
+        ("pve_disk_lvm", {"name": "guests", "device": "/dev/sdx2"}),
+    ):
+        has(ceph.fails(module, {**NODE, **root, **options}), "/dev/sdx2", "is in use, it holds a database of Ceph")
+    assert sent(ceph) == []
+
+
+def test_a_disk_is_taken_once_whoever_takes_it(ceph, root):
+    assert ceph("pve_ceph_osd", {**DISK, **root, "db_dev": "/dev/sdd"})["changed"]
+    assert ceph("pve_disk_lvm", {**NODE, "name": "guests", "device": "/dev/sdc"})["changed"]
+    ceph.api.requests()
+    zfs = {**NODE, "name": "tank", "raidlevel": "mirror", "devices": ["/dev/sdb", "/dev/sdd"]}
+    has(ceph.fails("pve_disk_zfs", zfs), "it holds Ceph OSD 0", "it holds LVM, a database of Ceph")
+    has(ceph.fails("pve_ceph_osd", {**NODE, **root, "dev": "/dev/sdc"}), "it holds LVM")
+    has(ceph.fails("pve_ceph_osd", {**NODE, **root, "dev": "/dev/sde", "db_dev": "/dev/sdc"}), "it holds LVM")
+    assert sent(ceph) == []
+
+
+def test_one_osd_on_a_disk_is_what_a_disk_has_anyway(ceph, root):
+    wanted = {**DISK, **root, "osds_per_device": 1, "db_dev": "/dev/sdc"}
+    predicted, made = ceph("pve_ceph_osd", wanted, check=True), ceph("pve_ceph_osd", wanted)
+    assert predicted["diff"] == made["diff"]
     assert not ceph("pve_ceph_osd", wanted)["changed"]
 
 
@@ -414,6 +454,95 @@ def test_an_osd_that_does_not_come_up_is_said(ceph, root):
     has(message, "did not come up within 1 s", "ceph-osd.target")
 
 
+# ------------------------------------------------------------------------------------------ what an OSD does
+
+
+@pytest.fixture
+def osd(ceph, root):
+    """An OSD, and the options that name it, for whom may not create one."""
+    ceph("pve_ceph_osd", {**DISK, **root})
+    ceph.api.requests()
+    return {**NODE, "osdid": 0}
+
+
+@pytest.mark.parametrize("named", [{"osdid": 0}, {"dev": "/dev/sdb"}], ids=["number", "disk"])
+def test_an_osd_goes_out_and_down_and_comes_back(ceph, osd, named):
+    life = Life("pve_ceph_osd", {**NODE, **named}, {}, {})
+    life = limited(ceph, life, Sys_Audit="/", Sys_Modify="/")
+    nothing(ceph, life, {"in": True, "running": True})
+    for options in ({"in": False}, {"running": False}, {"in": True, "running": True}, {"in": False, "running": False}):
+        result = both(ceph, life, options)
+        assert result["action"] == "update"
+        assert result["diff"] == {"before": {name: not value for name, value in options.items()}, "after": options}
+        nothing(ceph, life, options)
+    assert [result["osds"][0][key] for key in ("status", "in")] == ["down", 0]
+    assert [task["type"] for task in ceph.api.pve.tasklog[-3:]] == ["srvstop", "srvstart", "srvstop"]
+
+
+def test_an_osd_without_the_right_to_change_it(ceph, osd):
+    life = limited(ceph, Life("pve_ceph_osd", osd, {}, {}), Sys_Audit="/")
+    for options in ({"in": False}, {"running": False}):
+        has(ceph.fails("pve_ceph_osd", {**life.ident, **options}), "Sys.Modify")
+
+
+def test_all_osds_of_a_disk_go_together(ceph, root):
+    wanted = {**DISK, **root, "osds_per_device": 2}
+    ceph("pve_ceph_osd", wanted)
+    ceph.api.pve.osds[1]["in"] = 0
+    result = ceph("pve_ceph_osd", {**wanted, "in": False})
+    assert result["diff"] == {"before": {"in": "different"}, "after": {"in": False}}
+    assert [request.path for request in sent(ceph)[-1:]] == ["/nodes/pve1/ceph/osd/0/out"]
+    result = ceph("pve_ceph_osd", {**wanted, "running": False})
+    assert [osd["status"] for osd in result["osds"]] == ["down", "down"]
+
+
+def test_a_new_osd_begins_as_it_is_wanted(ceph, root):
+    wanted = {**DISK, **root, "in": False, "running": True}
+    predicted, made = ceph("pve_ceph_osd", wanted, check=True), ceph("pve_ceph_osd", wanted)
+    assert made["diff"] == predicted["diff"] == {"before": {}, "after": {"in": False, "running": True}}
+    assert ceph.api.pve.osds[0]["in"] == 0
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_osd_that_ceph_needs_is_not_stopped(ceph, osd, check):
+    ceph.api.pve.copies = {0}
+    message = ceph.fails("pve_ceph_osd", {**osd, "running": False}, check=check)
+    has(message, "OSD 0 of node 'pve1'", "cannot do without osd.0 (12 PGs", "ceph -s", "set force to true")
+    assert sent(ceph) == []
+    assert ceph("pve_ceph_osd", {**osd, "running": False, "force": True}, check=check)["changed"]
+
+
+def test_two_osds_of_which_ceph_needs_one_are_not_both_stopped(ceph, root):
+    """Ceph is asked about each, and either may be missed while the other is there."""
+    ceph("pve_ceph_osd", {**DISK, **root, "osds_per_device": 2})
+    ceph.api.pve.copies = {0, 1}
+    has(ceph.fails("pve_ceph_osd", {**DISK, **root, "running": False}), "cannot do without osd.1 (12 PGs")
+    assert [osd["status"] for osd in ceph.api.pve.osds.values()] == ["down", "up"]
+
+
+def test_a_service_that_does_not_do_what_it_is_told_is_said(ceph, osd):
+    ceph.api.pve.notices = False
+    message = ceph.fails("pve_ceph_osd", {**osd, "running": False, "task_timeout": 1})
+    has(message, "osd.0 was told to stop and is not down within 1 s", "ceph-osd.target")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"osdid": 9, "in": False}, ["OSD 9 of node 'pve1'", "is not there", "give the number of another one"]),
+        ({"osdid": 0, "encrypted": True}, ["encrypted goes with dev"]),
+        ({"osdid": 0, "dev": "/dev/sdb"}, ["mutually exclusive"]),
+        ({}, ["one of the following is required: dev, osdid"]),
+    ],
+)
+def test_an_osd_that_is_not_told_well_is_refused(ceph, osd, options, words):
+    has(ceph.fails("pve_ceph_osd", {**NODE, **options}), *words)
+    assert sent(ceph) == []
+
+
+# ---------------------------------------------------------------------------------------- the end of an OSD
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_an_osd_goes_only_when_nothing_is_lost_with_it(ceph, root, check):
     ceph("pve_ceph_osd", {**DISK, **root})
@@ -423,7 +552,7 @@ def test_an_osd_goes_only_when_nothing_is_lost_with_it(ceph, root, check):
     has(ceph.fails("pve_ceph_osd", gone, check=check), "OSD 0 of node 'pve1'", "destroy_data")
     osd = ceph.api.pve.osds[0]
     for state, words in (
-        ({}, ["it is up and in", "ceph osd out 0", "systemctl stop ceph-osd@0"]),
+        ({}, ["it is up and in", "Take it out (in: false)", "ceph osd safe-to-destroy 0", "stop it (running: false)"]),
         ({"in": 0}, ["it is up."]),
         ({"in": 1, "status": "down"}, ["it is in."]),
     ):
@@ -451,6 +580,7 @@ def test_an_osd_of_another_node_is_named(ceph, root):
     ceph.api.pve.osds[3] = {"host": "pve2", "status": "down", "in": 0, "device_class": "", "disks": {}, "placed": True}
     gone = {**NODE, **root, "osdid": 3, "state": "absent", "destroy_data": True}
     has(ceph.fails("pve_ceph_osd", gone), "in node 'pve2'")
+    has(ceph.fails("pve_ceph_osd", {**NODE, "osdid": 3, "running": True}), "in node 'pve2'")
 
 
 def test_volumes_may_be_kept_for_inspection(ceph, root):
@@ -458,7 +588,7 @@ def test_volumes_may_be_kept_for_inspection(ceph, root):
     ceph.api.pve.osds[0].update({"in": 0, "status": "down"})
     gone = {**NODE, **root, "osdid": 0, "state": "absent", "destroy_data": True, "cleanup": False}
     ceph("pve_ceph_osd", gone)
-    assert ceph.api.pve.ceph_disks["pve1"]["/dev/sdb"]["used"] == "LVM"
+    assert ceph.api.pve.disks_of("pve1")["/dev/sdb"]["used"] == "LVM"
 
 
 # ----------------------------------------------------------------------------------------------------------- pools

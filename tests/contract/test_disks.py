@@ -101,10 +101,22 @@ def test_a_storage_of_that_name_is_in_nobodys_way_on_another_node(run, life):
     name = life.ident["name"]
     given = {**life.ident, **life.created, "add_storage": True}
     kind = {DIRECTORY: "dir", LVM: "lvm", THIN: "lvmthin", ZFS: "zfspool"}[life.module]
-    run.api.pve.storages[name] = {"type": kind, "active": 1, "content": "images", "files": set()}
+    place = {
+        DIRECTORY: {"path": f"/mnt/pve/{name}"},
+        LVM: {"vgname": name},
+        THIN: {"vgname": name, "thinpool": name},
+        ZFS: {"pool": name},
+    }[life.module]
+    run.api.pve.storages[name] = {"type": kind, **place, "active": 1, "content": "images", "files": set()}
     assert f"this node has a storage '{name}' already, choose another name" in run.fails(life.module, given)
     assert run.api.writes() == []
     run.api.pve.storages[name]["nodes"] = "pve2"
+    for key in ("type", next(iter(place))):
+        run.api.pve.storages[name].update({key: "btrfs" if key == "type" else "/elsewhere"})
+        words = f"'{name}' is a storage of pve2 with {key} {run.api.pve.storages[name][key]}, which cannot be the same"
+        assert words in run.fails(life.module, given, check=True)
+        assert run.api.writes() == []
+        run.api.pve.storages[name].update({"type": kind, **place})
     assert run(life.module, given)["changed"]
     assert run.api.pve.storages[name]["nodes"] == "pve1,pve2"
 
@@ -338,8 +350,42 @@ def test_thin_pools_in_a_group_of_another_name(run):
     message = run.fails(THIN, {**ident("pve"), "device": "/dev/sdb"})
     assert "there is a volume group 'pve' without it, on /dev/sda3: choose another name" in message
     assert run.api.writes() == []
-    assert both(run, life, CONSENT, state="absent")["changed"]
-    assert "pve" not in run.api.pve.made_of("pve1", "lvm")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_volume_group_with_other_volumes_is_not_wiped_with_a_thin_pool(run, check):
+    """Proxmox VE would remove the pool, and find the others only then."""
+    given = {"node": "pve1", "name": "data", "volume_group": "pve", "state": "absent", **CONSENT}
+    message = run.fails(THIN, given, check=check)
+    assert "cleanup_disks: its volume group 'pve' holds other volumes as well" in message
+    assert message.endswith("set cleanup_disks to false.")
+    run.api.pve.made_of("pve1", "lvm")["pve"]["plain"] = {}
+    run.api.pve.made_of("pve1", "lvmthin")["more"] = {"devices": ["/dev/sda3"], "vg": "pve"}
+    assert run.fails(THIN, given, check=check) == message
+    assert run.api.writes() == []
+    assert run(THIN, {**given, "cleanup_disks": False}, check=check)["changed"]
+    del run.api.pve.made_of("pve1", "lvmthin")["more"]
+    run.api.pve.made_of("pve1", "lvmthin")["data"] = {"devices": ["/dev/sda3"], "vg": "pve"}
+    assert run(THIN, given, check=check)["changed"]
+    assert ("pve" in run.api.pve.made_of("pve1", "lvm")) == check
+
+
+@pytest.mark.parametrize(("module", "name"), [(LVM, "pve"), (ZFS, "rpool")])
+def test_what_the_system_is_on_is_never_removed(run, module, name):
+    run.api.pve.made_of("pve1", "zfs")["rpool"] = {"devices": ["/dev/sda3"], "raidlevel": "single", "draid": {}}
+    message = run.fails(module, {**ident(name), "state": "absent"})
+    assert f"'{name}' of node 'pve1'" in message
+    assert "the installer of Proxmox VE puts the system on" in message
+    assert run.api.writes() == []
+
+
+def test_a_directory_is_not_on_a_disk_that_holds_another_file_system(run):
+    run(DIRECTORY, {**LIVES[0].ident, **LIVES[0].created})
+    # The one on /dev/sdx is mounted as well.
+    message = run.fails(DIRECTORY, {**LIVES[0].ident, "device": "/dev/sdx"})
+    assert "device is '/dev/disk/by-uuid/" in message
+    run.api.pve.disks_of("pve1")["/dev/sdx"]["parts"]["/dev/sdx1"]["used"] = "mounted"
+    nothing(run, LIVES[0], {"device": "/dev/sdx"})
 
 
 # ----------------------------------------------------------------------------------------- RAID levels

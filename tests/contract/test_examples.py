@@ -178,10 +178,8 @@ def before_pve_ceph_init(stage: Stage) -> None:
 
 def before_pve_ceph_osd(stage: Stage) -> None:
     ceph(stage)
-    for path in ("/dev/sdb", "/dev/sdc", "/dev/nvme0n1"):
-        stage.api.pve.add_disk(path)
-    idle = {"host": "pve1", "status": "down", "in": 0, "device_class": "ssd", "disks": {}, "placed": True}
-    stage.api.pve.osds[3] = idle
+    osd = {"host": "pve1", "status": "up", "in": 1, "device_class": "ssd", "disks": {}, "placed": True}
+    stage.api.pve.osds.update({3: {**osd, "status": "down", "in": 0}, 4: osd})
     pvesh.stand_in(stage.api, stage.tmp_path, stage.monkeypatch)
 
 
@@ -278,6 +276,16 @@ def before_pve_restore(stage: Stage) -> None:
     volumes = stage.api.pve.storages["local"]["volumes"]
     volumes["backup/vzdump-lxc-100-2026_11_22-14_36_50.tar.zst"] = volumes[made.partition(":")[2]]
     stage.guests(100, state="absent")
+
+
+def before_pve_sdn_subnet(stage: Stage) -> None:
+    stage.run("pve_sdn_zone", {"zone": "lan", "type": "simple", "ipam": "pve", "dhcp": "dnsmasq"})
+    stage.run("pve_sdn_vnet", {"vnet": "guests", "zone": "lan"})
+
+
+def before_pve_sdn_vnet(stage: Stage) -> None:
+    stage.run("pve_sdn_zone", {"zone": "office", "type": "vlan", "bridge": "vmbr0"})
+    stage.run("pve_sdn_vnet", {"vnet": "fax", "zone": "office", "tag": 31})
 
 
 def before_pve_snapshot(stage: Stage) -> None:

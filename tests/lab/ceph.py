@@ -14,7 +14,6 @@ from tests.lab.quorum import root_alone
 from tests.lab.records import Values
 
 CEPH = "/nodes/{node}/ceph"
-DISKS = "/nodes/{node}/disks/list"
 IDS = {"mon": "monid", "mgr": "id", "mds": "name"}
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -22,10 +21,6 @@ UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def size_of(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT])?", text)
     return int(float(match[1]) * UNITS.get(match[2] or "", 1))
-
-
-def without_nothing(values: Values) -> Values:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 class Ceph:
@@ -36,25 +31,13 @@ class Ceph:
         self.ceph_nodes: set[str] = set()  # that have the packages
         self.ceph_conf: dict[str, Values] | None = None  # the sections of ceph.conf
         self.ceph_daemons: dict[str, dict[str, Values]] = {kind: {} for kind in IDS}
-        # Node -> path -> the disk. A node that has some here has no others.
-        self.ceph_disks: dict[str, dict[str, Values]] = {}
         self.osds: dict[int, Values] = {}
         self.ceph_pools: dict[str, Values] = {}
         self.ceph_systems: dict[str, Values] = {}
         self.crush_rules = ["replicated_rule"]
         self.unsafe: dict[str, str] = {}  # id of an OSD -> why Ceph would lose data with it
-
-    def add_disk(self, devpath: str, node: str = "pve1", **fields: Any) -> None:
-        """Put a disk, or a partition of one, into a node."""
-        self.ceph_disks.setdefault(node, {})[devpath] = {
-            "devpath": devpath,
-            "size": 10**12,
-            "gpt": 0,
-            "osdid": -1,
-            "osdid-list": None,
-            "type": "ssd",
-            **fields,
-        }
+        self.copies: set[int] = set()  # OSDs of which one has to be up
+        self.notices = True  # the monitors notice what services do
 
     # ------------------------------------------------------------------------------------------ what must be there
 
@@ -73,16 +56,6 @@ class Ceph:
         if not any(mon.get("quorum") for mon in self.ceph_daemons["mon"].values()):
             raise PveError(500, "rados_connect failed - No such file or directory")
 
-    async def answer(
-        self, request: Any, match: Any, params: Values, user: str | None, call: Callable[..., Any] | None = None
-    ) -> Any:
-        found = await super().answer(request, match, params, user, call)
-        if match is None or match.template != DISKS or match.params["node"] not in self.ceph_disks:
-            return found
-        whole = bool(int(params.get("include-partitions") or 0))
-        disks = self.ceph_disks[match.params["node"]].values()
-        return [without_nothing(disk) for disk in disks if whole or "parent" not in disk]
-
     def _routes_ceph(self) -> list[tuple[str, str, Callable[..., Any]]]:
         routes = [
             ("POST", f"{CEPH}/init", self._ceph_init),
@@ -91,6 +64,8 @@ class Ceph:
             ("POST", f"{CEPH}/osd", self._osd_create),
             ("DELETE", f"{CEPH}/osd/{{osdid}}", self._osd_destroy),
             ("GET", f"{CEPH}/osd/{{osdid}}/metadata", self._osd_metadata),
+            *(("POST", f"{CEPH}/osd/{{osdid}}/{what}", self._osd_change(what)) for what in ("in", "out")),
+            *(("POST", f"{CEPH}/{what}", self._service(what)) for what in ("start", "stop")),
             ("GET", f"{CEPH}/cmd-safety", self._ceph_safety),
             ("GET", f"{CEPH}/rules", self._crush_rules),
             ("GET", f"{CEPH}/pool", self._ceph_pool_list),
@@ -202,6 +177,9 @@ class Ceph:
     async def _ceph_safety(self, v: Values, user: str) -> Values:
         self._ceph_answers(v["node"])
         why = self.unsafe.get(v["id"])
+        others = [number for number in self.copies - {int(v["id"])} if self.osds[number]["status"] == "up"]
+        if v["action"] == "stop" and int(v["id"]) in self.copies and not others:
+            why = "12 PGs would become unavailable"
         return {"safe": 0, "status": why} if why else {"safe": 1}
 
     # ------------------------------------------------------------------------------------------------------ disks
@@ -221,57 +199,79 @@ class Ceph:
         root = {"id": -1, "name": "default", "type": "root", "leaf": 0, "children": children}
         for osd in self.osds.values():
             osd["placed"] = True
+            # The monitors notice a moment later what a service did.
+            osd["status"] = osd.pop("turns", osd["status"]) if self.notices else osd["status"]
         return {"root": {"leaf": 0, "children": [root]}}
 
     def _osd_disks(self, v: Values) -> dict[str, Values]:
         """The disks that a request names, if they can be taken."""
-        disks, found = self.ceph_disks.get(v["node"], {}), {}
+        found: dict[str, Values] = {}
         for name in ("dev", "db_dev", "wal_dev"):
             if name not in v:
                 continue
-            disk = disks.get(v[name])
+            disk = self.device(v["node"], v[name])
             if disk is None:
                 raise PveError(500, f"unable to get device info for '{v[name]}'")
-            if disk in found.values():
+            if any(disk is other for other in found.values()):
                 wrong = {name: f"cannot chose '{v[name]}' for more than one type."}
                 raise PveError(400, "Parameter verification failed.", wrong)
-            if name == "dev" and disk.get("used"):
+            used = "partitions" if disk.get("parts") else disk.get("used")
+            if name == "dev" and used:
                 raise PveError(500, f"device '{v[name]}' is already in use")
-            if name != "dev" and disk.get("used") not in (None, "LVM", "partitions"):
+            if name != "dev" and used == "partitions" and not disk.get("gpt"):
+                raise PveError(500, f"device '{v[name]}' is not GPT partitioned")
+            if name != "dev" and used not in (None, "LVM", "partitions"):
                 raise PveError(500, f"device '{v[name]}' is already in use and has no LVM on it")
             found[name] = disk
         return found
 
+    def _osd_beside(self, node: str, kind: str, disk: Values) -> str:
+        """Room for a database or a log, in a volume group of Ceph or on a new partition; on which device it is."""
+        groups, path = self.made_of(node, "lvm"), self.path_of(node, disk)
+        if disk.get("parts"):
+            part = f"{path}{'p' if path[-1].isdigit() else ''}{len(disk['parts']) + 1}"
+            # Nothing but its type says what it is for.
+            disk["parts"][part] = {kind: 1}
+            return part
+        if not disk.get("used"):
+            groups[f"ceph-{len(groups)}"] = {"devices": [path]}
+            disk["used"] = "LVM"
+        elif not any(name.startswith("ceph-") and path in group["devices"] for name, group in groups.items()):
+            raise TaskError(f"no ceph vg found on '{path}'")
+        disk[kind] = disk.get(kind, 0) + 1
+        return path
+
     async def _osd_create(self, v: Values, user: str) -> str:
         root_alone(user)
         self._ceph_answers(v["node"])
-        disks = self._osd_disks(v)
+        self._osd_disks(v)
 
         async def body() -> None:
-            self._osd_disks(v)
+            disks, groups = self._osd_disks(v), self.made_of(v["node"], "lvm")
+            places = {
+                name: self._osd_beside(v["node"], name.split("_")[0], disk)
+                for name, disk in disks.items()
+                if name != "dev"
+            }
+            disk = disks["dev"]
+            places["dev"] = self.path_of(v["node"], disk)
+            groups[f"ceph-{len(groups)}"] = {"devices": [places["dev"]]}
             fresh = [number for number in range(99) if number not in self.osds][: int(v.get("osds-per-device", 1))]
             for number in fresh:
                 self.osds[number] = {
                     "host": v["node"],
-                    "device_class": v.get("crush-device-class", disks["dev"]["type"]),
+                    "device_class": v.get("crush-device-class", disk.get("type", "hdd")),
                     "status": "up",
                     "in": 1,
-                    "disks": {name: disk["devpath"] for name, disk in disks.items()},
+                    "disks": places,
                     # It says where it is a moment after the task has ended.
                     "placed": False,
                 }
-            disks["dev"].update(
-                {
-                    "used": "LVM",
-                    "osdid": str(fresh[0]),
-                    "osdid-list": [str(number) for number in fresh],
-                    "osdencrypted": int(v.get("encrypted", 0)),
-                    "bluestore": 1,
-                }
-            )
-            for name in disks.keys() - {"dev"}:
-                kind = name.split("_")[0]
-                disks[name].update({"used": "LVM", kind: disks[name].get(kind, 0) + 1})
+            ids = [str(number) for number in fresh]
+            # Of a partition, the same is told by another name.
+            encrypted = "osdencrypted" if "devpath" in disk else "encrypted"
+            secret = {encrypted: 1} if v.get("encrypted") else {}
+            disk.update({"used": "LVM", "osdid": ids[0], "osdid-list": ids, "bluestore": 1, **secret})
 
         return await self.task(v["node"], "cephcreateosd", v["dev"].removeprefix("/dev/"), user, body)
 
@@ -282,7 +282,9 @@ class Ceph:
             raise PveError(500, f"OSD '{v['osdid']}' does not exists on host '{v['node']}'")
         kinds = {"dev": "block", "db_dev": "db", "wal_dev": "wal"}
         # A partition is told by the disk that it is on.
-        whole = {name: self.ceph_disks[v["node"]][path].get("parent", path) for name, path in osd["disks"].items()}
+        disks = self.disks_of(v["node"])
+        parents = {part: path for path, disk in disks.items() for part in disk.get("parts", ())}
+        whole = {name: parents.get(path, path) for name, path in osd["disks"].items()}
         devices = [
             {"device": kinds[name], "dev_node": "/dev/dm-1", "physical_device": path.removeprefix("/dev/")}
             for name, path in whole.items()
@@ -302,12 +304,44 @@ class Ceph:
 
         async def body() -> None:
             del self.osds[int(v["osdid"])]
-            if v.get("cleanup"):
-                for disk in self.ceph_disks[v["node"]].values():
-                    if disk["devpath"] in osd["disks"].values():
-                        disk.update({"used": None, "osdid": -1, "osdid-list": None})
+            for path in osd["disks"].values() if v.get("cleanup") else ():
+                self._osd_wipe(v["node"], path)
 
         return await self.task(v["node"], "cephdestroyosd", f"osd.{v['osdid']}", user, body)
+
+    def _osd_wipe(self, node: str, path: str) -> None:
+        """A disk is empty again, and its volume group gone, when nothing of Ceph is left on it."""
+        disk, groups = self.device(node, path), self.made_of(node, "lvm")
+        if any(path in osd["disks"].values() for osd in self.osds.values()):
+            return
+        for key in ("used", "osdid", "osdid-list", "osdencrypted", "encrypted", "bluestore", "db", "wal"):
+            disk.pop(key, None)
+        for name in [name for name, group in groups.items() if name.startswith("ceph-") and path in group["devices"]]:
+            del groups[name]
+
+    def _osd_change(self, what: str) -> Callable[..., Any]:
+        async def handle(v: Values, user: str) -> None:
+            self._ceph_answers(v["node"])
+            if int(v["osdid"]) not in self.osds:
+                raise PveError(500, f"no such OSD '{v['osdid']}'")
+            self.osds[int(v["osdid"])]["in"] = int(what == "in")
+
+        return handle
+
+    def _service(self, what: str) -> Callable[..., Any]:
+        async def handle(v: Values, user: str) -> str:
+            self._ceph_initialized(v["node"])
+            kind, _dot, name = v["service"].partition(".")
+
+            async def body() -> None:
+                osd = self.osds.get(int(name)) if kind == "osd" else None
+                if osd is None or osd["host"] != v["node"]:
+                    raise TaskError(f"command '/bin/systemctl {what} ceph-{kind}@{name}' failed: exit code 5")
+                osd["turns"] = {"start": "up", "stop": "down"}[what]
+
+            return await self.task(v["node"], f"srv{what}", v["service"], user, body)
+
+        return handle
 
     # ------------------------------------------------------------------------------------------------------ pools
 

@@ -641,9 +641,35 @@ class NodeDisks:
             ]
             self.disks[node] = {item["devpath"]: item for item in fresh}
             self.made[node] = {kind: {} for kind in MADE}
-            self.made[node]["lvm"]["pve"] = {"devices": ["/dev/sda3"]}
+            # The system is in it as well, on volumes that are no thin ones.
+            self.made[node]["lvm"]["pve"] = {"devices": ["/dev/sda3"], "plain": {"root": TB // 10, "swap": 8 * 10**9}}
             self.made[node]["lvmthin"]["data"] = {"devices": ["/dev/sda3"], "vg": "pve"}
         return self.disks[node]
+
+    def add_disk(self, devpath: str, node: str = "pve1", **fields: Any) -> Values:
+        """Put a disk, or a partition of one (`parent`), into a node that has none of that name."""
+        disks = self.disks_of(node)
+        if "parent" in fields:
+            whole = disks[fields.pop("parent")]
+            whole["gpt"] = 1
+            return whole.setdefault("parts", {}).setdefault(devpath, fields)
+        return disks.setdefault(devpath, disk(devpath, 60 + len(disks), **fields))
+
+    def device(self, node: str, name: str) -> Values | None:
+        """A disk or partition by any of its names."""
+        for path, item in self.disks_of(node).items():
+            if name in (path, item.get("by_id_link")):
+                return item
+            for part, facts in item.get("parts", {}).items():
+                if name in (part, f"{item.get('by_id_link')}-part{part.rpartition(path)[2].lstrip('p')}"):
+                    return facts
+        return None
+
+    def path_of(self, node: str, found: Values) -> str:
+        """What a disk or partition is called."""
+        disks = self.disks_of(node)
+        parts = {path: part for item in disks.values() for path, part in item.get("parts", {}).items()}
+        return next(path for path, item in {**disks, **parts}.items() if item is found)
 
     def made_of(self, node: str, kind: str) -> dict[str, Values]:
         self.disks_of(node)
@@ -671,6 +697,12 @@ class NodeDisks:
         answer = []
         for item in self.disks_of(v["node"]).values():
             parts = item.get("parts", {})
+            # What Ceph has on the partitions of a disk, it has on the disk.
+            inside = [part for part in parts.values() if "osdid" in part]
+            ceph = {key: inside[-1][key] for key in ("osdid", "osdid-list", "bluestore")} if inside else {}
+            ceph |= {"osdencrypted": inside[-1].get("encrypted", 0)} if inside else {}
+            ceph |= {key: sum(part.get(key, 0) for part in parts.values()) for key in ("db", "wal") if parts}
+            item = {**item, **{key: value for key, value in ceph.items() if value}}
             used = item.get("used") or next((part["used"] for part in parts.values() if part.get("used")), None)
             used = "partitions" if parts and (v.get("include-partitions") or not used) else used
             shown = {key: value for key, value in item.items() if key not in ("parts", "used")}
@@ -693,20 +725,37 @@ class NodeDisks:
         ]
 
     async def _group_list(self, v: Values, user: str) -> Values:
-        space = {"size": 8 * TB, "free": 8 * TB}
         groups = [
             {
-                **{"name": name, "leaf": 0, "lvcount": 0, **space},
-                "children": [{"name": path, "leaf": 1, **space} for path in item["devices"]],
+                **{"name": name, "leaf": 0},
+                "lvcount": len(self.pools_in(v["node"], name)) + len(item.get("plain", ())),
+                **self.space(v["node"], name),
+                "children": [{"name": path, "leaf": 1} for path in item["devices"]],
             }
             for name, item in self.made_of(v["node"], "lvm").items()
         ]
         return {"leaf": 0, "children": groups}
 
+    def pools_in(self, node: str, group: str) -> list[str]:
+        return [name for name, item in self.made_of(node, "lvmthin").items() if item["vg"] == group]
+
+    def space(self, node: str, group: str) -> Values:
+        """How large a volume group is, and what is free. A thin pool takes nearly all that plain volumes leave."""
+        item = self.made_of(node, "lvm")[group]
+        size = sum((self.device(node, path) or {}).get("size", TB) for path in item["devices"])
+        free = size - sum(item.get("plain", {}).values())
+        return {"size": size, "free": 128 * 2**20 if self.pools_in(node, group) else free}
+
     async def _thin_list(self, v: Values, user: str) -> list[Values]:
-        figures = {"lv_size": 7 * TB, "used": 0, "metadata_size": 16 * 10**9, "metadata_used": 10**6}
-        thin = self.made_of(v["node"], "lvmthin").items()
-        return [{"lv": name, "vg": item["vg"], **figures} for name, item in thin]
+        answer, metadata = [], 16 * 10**9
+        for name, item in self.made_of(v["node"], "lvmthin").items():
+            pools, space = self.pools_in(v["node"], item["vg"]), self.space(v["node"], item["vg"])
+            plain = sum(self.made_of(v["node"], "lvm")[item["vg"]].get("plain", {}).values())
+            # Beside the metadata of each, there is room for that of the largest once more.
+            size = (space["size"] - space["free"] - plain - metadata) // len(pools) - metadata
+            figures = {"lv_size": size, "used": 0, "metadata_size": metadata, "metadata_used": 10**6}
+            answer.append({"lv": name, "vg": item["vg"], **figures})
+        return answer
 
     async def _pool_list(self, v: Values, user: str) -> list[Values]:
         figures = {"size": 8 * TB, "alloc": 0, "free": 8 * TB, "frag": 0, "dedup": 1, "health": "ONLINE"}
@@ -749,10 +798,7 @@ class NodeDisks:
     # ----------------------------------------------------------------------------------------- writing
 
     def _free(self, node: str, path: str) -> Values:
-        disks = self.disks_of(node)
-        found = disks.get(path) or next(
-            (item["parts"][path] for item in disks.values() if path in item.get("parts", ())), None
-        )
+        found = self.device(node, path)
         if found is None:
             raise PveError(500, "not a valid block device")
         if found.get("used") or found.get("parts"):
@@ -773,7 +819,7 @@ class NodeDisks:
 
     async def _disk_make(self, kind: str, v: Values, user: str) -> str:
         node, name = v["node"], v["name"]
-        task, storage, named = MADE[kind]
+        task, storage, _named = MADE[kind]
         devices = split_list(v.get("devices") or v["device"])
         for path in devices:
             self._free(node, path)
@@ -782,6 +828,10 @@ class NodeDisks:
             held = self.storages.get(name)
             if held and node in (held.get("nodes") or node).split(","):
                 raise PveError(500, f"Storage ID '{name}' already exists on node {node}")
+            for key, value in {"type": storage["type"], **self._storage_place(kind, name)}.items() if held else ():
+                if held.get(key) != value:
+                    why = f"Option '{key}' ({value}) does not match existing storage configuration '{held.get(key)}'"
+                    raise PveError(500, why)
         if kind == "zfs":
             self._check_level(v, len(devices))
         if kind == "directory" and name in self.made_of(node, kind):
@@ -801,15 +851,20 @@ class NodeDisks:
                 made["vg"] = name
             self.made_of(node, kind)[name] = made
             if v.get("add_storage"):
-                more = {"thinpool": name} if kind == "lvmthin" else {"is_mountpoint": 1} if kind == "directory" else {}
-                place = f"/mnt/pve/{name}" if kind == "directory" else name
+                more = {"is_mountpoint": 1} if kind == "directory" else {}
+                place = self._storage_place(kind, name)
                 if name in self.storages:
                     nodes = {node, *self.storages[name]["nodes"].split(",")}
                     self.storages[name]["nodes"] = ",".join(sorted(nodes))
                 else:
-                    await self._sc_create({**storage, named: place, **more, "storage": name, "nodes": node}, user)
+                    await self._sc_create({**storage, **place, **more, "storage": name, "nodes": node}, user)
 
         return await self.task(node, f"{task}create", name, user, body)
+
+    @staticmethod
+    def _storage_place(kind: str, name: str) -> Values:
+        more = {"thinpool": name} if kind == "lvmthin" else {}
+        return {MADE[kind][2]: f"/mnt/pve/{name}" if kind == "directory" else name, **more}
 
     def _check_level(self, v: Values, count: int) -> None:
         level = v["raidlevel"]
@@ -841,7 +896,10 @@ class NodeDisks:
                     if held.get("type") == storage["type"] and held.get(named) == place:
                         del self.storages[ident]
             if kind == "lvmthin" and v.get("cleanup-disks"):
-                self.made_of(node, "lvm").pop(v["volume-group"])
+                group = v["volume-group"]
+                if self.pools_in(node, group) or self.made_of(node, "lvm")[group].get("plain"):
+                    raise TaskError(f"volume group '{group}' still in use")
+                self.made_of(node, "lvm").pop(group)
             for path in item["devices"]:
                 found = self.disks_of(node).get(path, {})
                 if v.get("cleanup-disks"):

@@ -98,7 +98,7 @@ class CephObject(Resource):
             return getattr(self.client, method)(path, **values)
         except Unreachable:
             for task in self.client.get(f"/nodes/{self.node}/tasks", source="active") or []:
-                if str(task.get("type", "")).startswith("ceph") and not task.get("endtime"):
+                if str(task.get("type", "")).startswith(("ceph", "srv")) and not task.get("endtime"):
                     with contextlib.suppress(TaskFailed):
                         self.tasks.wait(task["upid"], f"{self}")
             raise

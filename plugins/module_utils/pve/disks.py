@@ -7,11 +7,18 @@ from __future__ import annotations
 import re
 from typing import Any, Callable
 
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, Invalid, Text
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, OfNode
 
 BY_ID = "/dev/disk/by-id/"
+# By the key that PVE counts them with.
+CEPH = {
+    "db": "a database of Ceph",
+    "wal": "a log of Ceph",
+    "journals": "a journal of Ceph",
+    "bluestore": "data of Ceph",
+}
 PLACES: dict[str, dict[str, Any]] = {
     **NODE,
     "add_storage": {**BOOL, "default": False},
@@ -77,16 +84,27 @@ class Disks:
         # Behind the serial number, NVMe has the number of the namespace and USB that of the unit.
         return serial != "unknown" and bool(re.search(rf"_{re.escape(serial)}(_\d+|-\d+:\d+)?$", link))
 
+    def osds(self, device: str) -> list[int]:
+        """The OSDs that have their data on a disk or partition."""
+        item = self.every[device]
+        return sorted(int(number) for number in item.get("osdid-list") or [item.get("osdid", -1)] if int(number) >= 0)
+
+    def ceph(self, device: str) -> str:
+        """What Ceph has on a disk or partition besides OSDs; of a partition, its type alone may say so."""
+        item = self.every[device]
+        return " and ".join(word for key, word in CEPH.items() if int(item.get(key) or 0))
+
     def on_it(self, device: str) -> str:
         """What a disk or partition holds, in words; nothing if it is free."""
         item = self.every[device]
-        osds = item.get("osdid-list") or ([item["osdid"]] if int(item.get("osdid", -1)) >= 0 else [])
+        osds = self.osds(device)
         if osds:
             return f"Ceph OSD {' and '.join(map(str, osds))}"
         parts = [f"{part['devpath']} ({self.on_it(part['devpath']) or 'empty'})" for part in self.parts(device)]
         if parts:
             return f"partitions, {', '.join(parts)}"
-        words = [item.get("used") or "", "mounted" if str(item.get("mounted") or "0") == "1" else ""]
+        mounted = "mounted" if str(item.get("mounted") or "0") == "1" else ""
+        words = [item.get("used") or "", mounted, self.ceph(device)]
         return ", ".join(dict.fromkeys(filter(None, words)))
 
     def free(self) -> list[str]:
@@ -99,6 +117,12 @@ class Disks:
         known = [item.get("model"), parent.get("serial"), size(item.get("size"))]
         return f"{device} ({', '.join(str(word) for word in known if word and word != 'unknown')})"
 
+    def missing(self, name: str) -> str:
+        """That there is no such disk, and which there are."""
+        links = [f"{path} is {item['by_id_link']}" for path, item in self.every.items() if "by_id_link" in item]
+        known = f"; {', '.join(links)}" if name.startswith("/dev/disk/") and links else ""
+        return f"there is no '{name}' among the disks of the node, {self.choice}{known}"
+
     @property
     def choice(self) -> str:
         free = self.free()
@@ -107,11 +131,18 @@ class Disks:
         return f"free on node '{self.node}' {'is' if len(free) == 1 else 'are'} {', '.join(map(self.called, free))}"
 
 
+def read_disks(client: Client, node: str) -> Disks:
+    """The disks of a node as they are now."""
+    listing = client.get(f"/nodes/{node}/disks/list", **{"include-partitions": 1, "skipsmart": 1})
+    return Disks(node, listing or [])
+
+
 class OnDisks(OfNode):
     """Something that PVE makes on disks of a node and calls by a name."""
 
     devices = "device"  # the option that says on which
     kind = ""  # how PVE's tasks call it
+    system = ""  # the name of the one that the installer makes for the system itself
     disks: Disks | None = None
 
     @property
@@ -123,11 +154,6 @@ class OnDisks(OfNode):
         return f"disk_{self.path.rpartition('/')[2]}"
 
     # ------------------------------------------------------------------------------------------------- reading
-
-    def read_disks(self) -> Disks:
-        listing = self.client.get(f"/nodes/{self.node}/disks/list", **{"include-partitions": 1, "skipsmart": 1})
-        self.disks = Disks(self.node, listing or [])
-        return self.disks
 
     def members(self) -> list[str]:
         """What it is on, as PVE calls it."""
@@ -153,6 +179,11 @@ class OnDisks(OfNode):
 
     def check_consent(self) -> None:
         what = ", ".join(self.members())
+        if self.name == self.system:
+            self.problem(
+                f"the installer of Proxmox VE puts the system on one of that name, and it is never removed: if {what} "
+                "holds something else, remove it on the node"
+            )
         if not self.params["destroy_data"]:
             self.problem(
                 f"it is on {what}, and what it holds would be lost: set destroy_data to true if that is what you want"
@@ -177,16 +208,12 @@ class OnDisks(OfNode):
 
     def found(self, given: Any) -> Any:
         """The devices, by the names that PVE lists."""
-        disks = self.read_disks()
+        disks = self.disks = read_disks(self.client, self.node)
         paths = []
         for name in given if isinstance(given, list) else [given]:
             path = disks.find(name)
             if path is None:
-                links = [
-                    f"{path} is {item['by_id_link']}" for path, item in disks.every.items() if "by_id_link" in item
-                ]
-                known = f"; {', '.join(links)}" if name.startswith("/dev/disk/") and links else ""
-                self.problem(f"{self.devices}: there is no '{name}' among the disks of the node, {disks.choice}{known}")
+                self.problem(f"{self.devices}: {disks.missing(name)}")
             elif path in paths:
                 self.problem(f"{self.devices}: '{name}' is {path}, which is given twice")
             else:
@@ -219,14 +246,25 @@ class OnDisks(OfNode):
                     "under Disks"
                 )
 
+    @property
+    def storage(self) -> dict[str, Any]:
+        """What a storage on it has."""
+        raise NotImplementedError  # every kind has an answer of its own
+
     def check_storage(self) -> None:
-        """Whether the name is free for a storage on this node."""
-        for storage in self.client.get("/storage") or []:
-            nodes = storage.get("nodes")
-            if storage.get("storage") == self.name and (not nodes or self.node in nodes.split(",")):
+        """Whether the name is free for a storage on this node, or is that of the same on other nodes."""
+        remedy = "choose another name or leave add_storage out"
+        for found in self.client.get("/storage") or []:
+            if found.get("storage") != self.name:
+                continue
+            nodes = found.get("nodes")
+            other = [f"{key} {found.get(key)}" for key, value in self.storage.items() if found.get(key) != value]
+            if not nodes or self.node in nodes.split(","):
+                self.problem(f"add_storage: this node has a storage '{self.name}' already, {remedy}")
+            elif other:
                 self.problem(
-                    f"add_storage: this node has a storage '{self.name}' already, choose another name or leave "
-                    "add_storage out"
+                    f"add_storage: '{self.name}' is a storage of {nodes} with {' and '.join(other)}, which cannot be "
+                    f"the same on this node, {remedy}"
                 )
 
     # ------------------------------------------------------------------------------------------------- writing
