@@ -10,8 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-# What AnsibleModule.run_command answers: the exit code, the output and the errors.
-Run = Callable[[list], "tuple[int, str, str]"]
+# Runs a program and answers its exit code, its output and its errors.
+Run = Callable[["list[str]"], "tuple[int, str, str]"]
+
+
+def runner(module: Any) -> Run:
+    """Have AnsibleModule run programs, as they stand, and not end where one is missing."""
+
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        try:
+            # Not expanded here, but by the shell that a program may be.
+            options = {"path_prefix": "/usr/sbin", "expand_user_and_vars": False, "handle_exceptions": False}
+            return module.run_command(argv, **options)
+        except OSError as error:
+            return 127, "", f"{argv[0]}: {error.strerror}"
+
+    return run
 
 
 class Files:
