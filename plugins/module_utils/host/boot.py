@@ -247,7 +247,7 @@ def fulfil(values: list[Value], target: Value, wish: Wish) -> dict[str, str]:
         added += wanted[len(places) :]
     for number, value in enumerate(values):
         for n, word in enumerate(value.words[: value.stop]):
-            if OPAQUE not in word and wish.removes(word):
+            if OPAQUE not in word and name(word) not in wish.values() and wish.removes(word):
                 replaced[number][n] = None
     cuts: dict[str, list[tuple[int, int, str]]] = {}
     texts = {value.path: value.text for value in values}
