@@ -71,8 +71,7 @@ options:
     type: int
     default: 60
 requirements:
-  - proxmoxer >= 2.0
-  - requests (with O(api_backend=https))
+  - proxmoxer >= 2.0 and requests (with O(api_backend=https))
 """
 
     RESOURCE = r"""

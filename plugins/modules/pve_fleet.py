@@ -23,6 +23,8 @@ notes:
     restarted.
   - In check mode a template, storage, bridge or pool that does not exist is a warning, because an earlier task of a
     real run may make it. Otherwise it is refused before the first write.
+  - The privileges needed, and what Proxmox VE lets root@pam alone change, are those of M(onprem.cloud.pve_lxc) and
+    M(onprem.cloud.pve_qemu).
 extends_documentation_fragment:
   - onprem.cloud.pve
   - onprem.cloud.pve.attributes

@@ -18,6 +18,12 @@ notes:
   - A change that a running container takes only at its next start is reported in RV(pending). It is not restarted.
   - In check mode a template, storage, bridge or pool that does not exist is a warning, because an earlier task of a
     real run may make it. Otherwise it is refused before the first write.
+  - The privileges needed are C(VM.Audit), C(VM.Allocate), C(VM.PowerMgmt) and those of C(VM.Config.*) that belong to
+    the options given, C(Datastore.AllocateSpace) on the storages, C(Datastore.Audit) to see the templates,
+    C(SDN.Use) on the bridges, and C(Sys.Modify) on C(/) to create a container with O(unprivileged=false).
+  - Proxmox VE lets root@pam alone, and none of its tokens, change O(features) other than C(nesting), any feature of a
+    privileged container, mount points that are paths of the node, O(dev) and O(hookscript). Use
+    O(api_backend=local) as root on a node for such a container, or the password of root@pam.
 seealso:
   - module: onprem.cloud.pve_fleet
   - module: onprem.cloud.pve_template

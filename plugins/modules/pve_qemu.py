@@ -23,7 +23,11 @@ notes:
     of a real run may make it. Otherwise it is refused before the first write.
   - The privileges needed are C(VM.Audit), C(VM.Allocate), C(VM.PowerMgmt) and those of C(VM.Config.*) that belong to
     the options given, C(Datastore.AllocateSpace) on the storages, C(Datastore.Audit) to see the volumes, C(SDN.Use) on
-    the bridges and C(Mapping.Use) on the mappings.
+    the bridges, C(Mapping.Use) on the mappings, and C(Sys.Modify) on C(/) for O(startup).
+  - Proxmox VE lets root@pam alone, and none of its tokens, change O(affinity), O(amd_sev), O(arch), O(args),
+    O(hookscript), O(hugepages), O(intel_tdx), O(ivshmem), O(keephugepages), O(parallel), O(spice_enhancements),
+    O(vmgenid), disks that are paths of the node, and devices of the node without a mapping (O(hostpci), O(usb),
+    O(serial)). Use O(api_backend=local) as root on a node for such a machine, or the password of root@pam.
 seealso:
   - module: onprem.cloud.pve_fleet
   - module: onprem.cloud.pve_lxc

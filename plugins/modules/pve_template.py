@@ -12,6 +12,9 @@ author:
 description:
   - Has a node download a container template, from the index of appliances or from a URL, or removes one.
   - A template that is on the storage is not downloaded again, and its content is not looked at.
+notes:
+  - Needs the privileges C(Datastore.Audit) and C(Datastore.AllocateTemplate) on the storage, C(Sys.AccessNetwork) on
+    the node for O(url), and C(Datastore.Allocate) on the storage to remove a template.
 seealso:
   - module: onprem.cloud.pve_fleet
 options:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 from fakepve import PveError
 
+from tests.contract import pvesh
 from tests.contract.life import Life, limited
 
 TANK = {"type": "zfspool", "active": 1, "content": "images,rootdir", "files": set(), "volumes": {}}
@@ -198,6 +199,63 @@ def test_what_guests_go_through_needs_no_more_privileges_than_are_documented(api
     life = limited(run, life, VM_Audit="/vms", VM_Allocate="/vms")
     for build, vmid in ((container, 900), (machine, 901)):
         assert "VM.Clone" in run.fleet_fails({**clone_of(build, vmid, hostname="other"), "vmid": 500}, **life.ident)
+
+
+CONTAINERS = (
+    *("VM.Allocate", "VM.Audit", "VM.Config.CPU", "VM.Config.Disk", "VM.Config.Memory", "VM.Config.Network"),
+    *("VM.Config.Options", "VM.PowerMgmt", "Datastore.AllocateSpace", "Datastore.Audit", "SDN.Use"),
+)
+
+
+def containers_only(api, run, *without):
+    """The login of a token that may do what containers need, but for what is left out."""
+    life = limited(run, Life("pve_lxc", {}, {}, {}))
+    for privilege in set(CONTAINERS) - set(without):
+        api.pve.grant("limited@pve", "/", privilege)
+    return life.ident
+
+
+def test_the_documented_privileges_are_enough_for_a_container(api, run, container):
+    login = containers_only(api, run)
+    first, then = container(state="started"), container(memory=300, cores=2, rootfs="local-lvm:5", description="web")
+    for given in (first, then, {**then, "state": "stopped", "tags": ["web"]}):
+        lxc = {key: value for key, value in given.items() if key != "type"}
+        assert run("pve_lxc", {**lxc, **login})["changed"]
+        assert not run("pve_lxc", {**lxc, **login})["changed"]
+    assert run("pve_lxc", {"vmid": 100, "state": "absent", **login})["changed"]
+
+
+@pytest.mark.parametrize("privilege", ["VM.Config.Memory", "Datastore.AllocateSpace"])
+def test_a_privilege_that_a_container_lacks_is_named(api, run, container, privilege):
+    login = containers_only(api, run, privilege)
+    message = run.fleet_fails(container(), **login)
+    for word in ("guest 100", privilege, "grant 'limited@pve'"):
+        assert word in message
+    assert api.pve.cts == []
+
+
+# ------------------------------------------------------------------------------------------------- pvesh on a node
+
+
+def test_root_on_the_node_keeps_guests_with_pvesh(api, run, container, machine, tmp_path, monkeypatch):
+    """With what only root@pam may change; a task that fails is told as over the network."""
+    calls = pvesh.stand_in(api, tmp_path, monkeypatch)
+    run.login = {"api_backend": "local", "api_host": None, "api_token_id": None, "api_token_secret": None}
+    guests = [
+        container(features={"nesting": True, "keyctl": True}, state="started", description="of the\nteam"),
+        machine(hostpci={"hostpci0": "0000:01:00"}, args="-no-hpet"),
+    ]
+    predicted = run.fleet(*guests, check=True)
+    result = run.fleet(*guests)
+    assert result["diff"] == predicted["diff"]
+    assert config(api, 100)["features"] == "keyctl=1,nesting=1"
+    calls.write_text("")
+    assert not run.fleet(*guests)["changed"]
+    assert [line for line in calls.read_text().splitlines() if not line.startswith("get ")] == []
+    gone = [{"vmid": 100, "state": "absent", "force": True}, {"vmid": 300, "type": "qemu", "state": "absent"}]
+    assert run.fleet(*gone)["changed"]
+    api.pve.plan_task("vzcreate", error="no space left on device", log=["extracting archive"])
+    assert "extracting archive | TASK ERROR: no space left on device" in run.fleet_fails(container())
 
 
 # ------------------------------------------------------------------------------------------------------- pending

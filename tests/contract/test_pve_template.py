@@ -8,6 +8,7 @@ import hashlib
 
 import pytest
 
+from tests.contract.life import Life, limited
 from tests.contract.serving import SECRET
 
 APPLIANCE = "debian-12-standard_12.12-1_amd64.tar.zst"
@@ -179,3 +180,20 @@ def test_secrets_are_never_shown(run, templates):
     run("pve_template", {"template": APPLIANCE})
     run.fails("pve_template", {"template": APPLIANCE, "storage": "nosuch"})
     assert SECRET not in run.output
+
+
+def test_the_documented_privileges_are_enough_and_needed(api, run, templates):
+    storage, node = "/storage/local", "/nodes/pve1"
+    needed = {"Datastore_Audit": storage, "Datastore_AllocateTemplate": storage, "Sys_AccessNetwork": node}
+    appliance, ours = {"template": APPLIANCE, "node": "pve1"}, {"url": URL, "checksum": CHECKSUM, "node": "pve1"}
+
+    def login(**privileges):
+        return limited(run, Life("pve_template", {}, {}, {}), **privileges).ident
+
+    assert "Datastore.AllocateTemplate" in run.fails("pve_template", {**appliance, **login(Datastore_Audit=storage)})
+    for given in (appliance, ours):
+        assert run("pve_template", {**given, **login(**needed)})["changed"]
+        assert not run("pve_template", {**given, **login(**needed)})["changed"]
+    gone = {**appliance, "state": "absent"}
+    assert "Datastore.Allocate)" in run.fails("pve_template", {**gone, **login(**needed)})
+    assert run("pve_template", {**gone, **login(Datastore_Audit=storage, Datastore_Allocate=storage)})["changed"]

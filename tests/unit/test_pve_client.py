@@ -24,6 +24,10 @@ case "$1 $2" in
   "get /cluster/resources") echo '[{"type":"node","node":"pve1"}]' ;;
   "create /nodes/pve1/lxc/100/status/start") printf 'starting\\n"UPID:pve1:1:2:3:vzstart:100:root@pam:"\\n' ;;
   "set /nodes/pve1/lxc/100/config") ;;
+  "get /nodes/pve1/status") echo 'perl: warning: Setting locale failed.' >&2; echo "{\\"lang\\":\\"$LC_ALL\\"}" ;;
+  "create /nodes/pve1/vzdump") printf '{"log": "in braces"}\\n'; echo 'no space left' >&2
+    echo '"UPID:pve1:1:2:3:vzdump:100:root@pam:"' ;;
+  "get /nodes/pve9/status") echo '596 Connection refused' >&2; exit 29 ;;
   *) echo "500 CT is locked (backup)" >&2; exit 255 ;;
 esac
 """
@@ -52,6 +56,15 @@ def test_local_backend_runs_pvesh(pvesh):
         local.delete("/nodes/pve1/lxc/100")
     assert "CT is locked (backup)" in str(caught.value)
     assert "set /nodes/pve1/lxc/100/config -onboot 1 -memory 512 --output-format json" in pvesh.read_text()
+
+
+def test_only_the_exit_code_of_pvesh_tells_a_refusal(pvesh):
+    local = client.Client({**CONNECTION, "api_backend": "local", "api_host": None, "task_timeout": 5})
+    assert local.get("/nodes/pve1/status") == {"lang": "C.UTF-8"}
+    # The task failed: its log and its error come first, and whoever waits for the task learns of it.
+    assert local.post("/nodes/pve1/vzdump", vmid=100) == "UPID:pve1:1:2:3:vzdump:100:root@pam:"
+    with pytest.raises(client.Unreachable, match="596 Connection refused"):
+        local.get("/nodes/pve9/status")
 
 
 def test_local_backend_away_from_a_node(tmp_path, monkeypatch):
