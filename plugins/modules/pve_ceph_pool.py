@@ -10,7 +10,7 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates, changes and destroys a replicated pool of Ceph.
+  - Creates, changes and destroys a pool of Ceph.
   - An option that is given is enforced, one that is not given is left alone.
 notes:
   - Needs the privilege C(Sys.Modify) on C(/), C(Sys.Audit) or C(Datastore.Audit) on C(/) to look, and
@@ -18,6 +18,9 @@ notes:
   - Ceph moves to a new number of placement groups little by little. The number that it was told counts.
   - With O(pg_autoscale_mode=on), Ceph chooses the number of placement groups itself. O(pg_num) is then only what a new
     pool begins with.
+  - An erasure coded pool (O(erasure_coding)) is two for Ceph, NAME-data and NAME-metadata. This module creates, changes
+    and destroys both as one, by O(name), unless there is a pool with just that name. O(pg_num) is that of NAME-data,
+    and O(size), O(min_size) and O(crush_rule) are those of NAME-metadata, which is replicated.
   - A pool of a file system is made with M(onprem.cloud.pve_ceph_fs), and can be changed with this module.
 seealso:
   - module: onprem.cloud.pve_ceph_fs
@@ -69,8 +72,19 @@ options:
     type: float
   add_storages:
     description: Whether there is a storage of the name of the pool for disks of guests. V(false) leaves one that is
-      there alone. Where there is one, M(onprem.cloud.pve_storage) changes it.
+      there alone. Where there is one, M(onprem.cloud.pve_storage) changes it. A new erasure coded pool has one unless
+      this is V(false).
     type: bool
+  erasure_coding:
+    description:
+      - Makes the new pool an erasure coded one, as a dict or as C(k=4,m=2). Every object is cut into C(k) chunks, to
+        which C(m) coding chunks are added. As many may be lost as there are coding chunks.
+      - The keys are C(k), at least 2, C(m), at least 1, C(failure-domain), the kind of place that has one chunk at most
+        (V(host) unless given, or for example V(osd)), C(device-class), such as V(ssd), and C(profile), an erasure code
+        profile of Ceph that is there. With it, give the numbers that it has.
+      - It never changes. Proxmox VE tells of an existing pool how many chunks there are together, where they are and
+        on what class of disks, and these are compared.
+    type: raw
   force:
     description: Whether O(size) and O(min_size) may be 1, where one broken disk is lost data.
     type: bool
@@ -84,6 +98,11 @@ options:
     description: Whether the storages of the pool are removed from Proxmox VE with it.
     type: bool
     default: false
+  remove_ecprofile:
+    description: Whether the erasure code profile of an erasure coded pool goes with it. Say V(false) for one that was
+      not made with the pool.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -98,6 +117,19 @@ EXAMPLES = r"""
     pg_autoscale_mode: "on"
     target_size_ratio: 1
     add_storages: true
+
+- name: An erasure coded pool for large disks, with a storage, across six hosts
+  onprem.cloud.pve_ceph_pool:
+    api_host: 192.0.2.11
+    api_user: automation@pve
+    api_token_id: ansible
+    api_token_secret: "{{ vault_pve_token_secret }}"
+    node: pve1
+    name: archive
+    erasure_coding:
+      k: 4
+      m: 2
+      device-class: hdd
 """
 
 RETURN = r"""
@@ -107,7 +139,8 @@ action:
   returned: success
   sample: create
 pool:
-  description: The pool as Ceph has it afterwards. Empty if it is not there.
+  description: The pool as Ceph has it afterwards. Empty if it is not there. Of an erasure coded pool, the one with the
+    data, which has the other one in RV(pool.metadata).
   type: dict
   returned: success
   sample: {"pool_name": "guests", "size": 3, "min_size": 2, "pg_num": 128, "type": "replicated"}
@@ -122,10 +155,12 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     BOOL,
     FLOAT,
     INT,
+    RAW,
     STR,
     Boolean,
     Number,
     Option,
+    PropertyString,
     Size,
     Text,
     choice,
@@ -144,6 +179,17 @@ class Bytes(Size):
         return super().format(value) if value and value % 1024 == 0 else str(value)
 
 
+CODE = PropertyString(
+    {
+        "k": Number(2),
+        "m": Number(1),
+        "failure-domain": Text(),
+        "device-class": Text(),
+        "profile": Text(),
+    },
+    defaults={"failure-domain": "host"},
+    required=("k", "m"),
+)
 TABLE = Table(
     noun="Ceph pool",
     path="/nodes/{node}/ceph/pool",
@@ -161,45 +207,113 @@ TABLE = Table(
         "target_size": Option(STR, Bytes(), 0, key="target_size"),
         "target_size_ratio": Option(FLOAT, Number(integer=False), 0, key="target_size_ratio"),
         "add_storages": Option(BOOL, Boolean(), False, key="add_storages"),
+        "erasure_coding": Option(RAW, CODE, fixed=True),
     },
-    places={**NODE, "force": CONSENT, "destroy_data": CONSENT, "remove_storages": CONSENT},
+    places={
+        **NODE,
+        "force": CONSENT,
+        "destroy_data": CONSENT,
+        "remove_storages": CONSENT,
+        "remove_ecprofile": {**BOOL, "default": True},
+    },
 )
+# Of the two pools that an erasure coded one is, which of them an option is for; all others are for both.
+ONLY = {"pg_num": "data", "size": "metadata", "min_size": "metadata", "crush_rule": "metadata"}
+NOBODYS = ("add_storages", "erasure_coding")
 
 
 class Pool(CephObject):
     result_name = "pool"
     told: int | None = None  # the number of placement groups that Ceph was told in this run
+    coded = False  # the pool is two for Ceph
+    crush = ""  # the map that says where chunks are
+    names: tuple[str, ...] = ()  # of all pools that there are
+
+    # ------------------------------------------------------------------------------------------------- reading
 
     def find(self) -> dict[str, Any] | None:
-        found = super().find()
-        if found is not None and self.wanted.get("add_storages"):
-            found = {**found, "add_storages": bool(self.storages())}
+        pools = {item["pool_name"]: item for item in self.client.get(self.path)}
+        self.names = tuple(pools)
+        found = pools.get(self.name)
+        pair = {part: pools[f"{self.name}-{part}"] for part in ("data", "metadata") if f"{self.name}-{part}" in pools}
+        if found is None and (self.coded or (len(pair) == 2 and pair["data"].get("type") == "erasure")):
+            self.coded = True
+            found = {**pair.get("data", {}), "metadata": pair.get("metadata")} if pair else None
+        if found is not None and self.state == "present":
+            if self.wanted.get("add_storages"):
+                found["add_storages"] = bool(self.storages())
+            if self.wanted.get("erasure_coding") and found.get("type") == "erasure":
+                self.crush = self.client.get(f"/nodes/{self.node}/ceph/crush") or ""
         return found
 
     def storages(self) -> list[str]:
-        """The storages of Proxmox VE that are in the pool."""
+        """The storages of Proxmox VE that are in the pool, and not in one of that name of another Ceph."""
+        places = {(f"{self.name}-metadata", f"{self.name}-data")} if self.coded else {(self.name, None)}
         return [
             item["storage"]
             for item in self.client.get("/storage", type="rbd")
-            if self.name in (item.get("pool", "rbd"), item.get("data-pool"))
+            if (item.get("pool", "rbd"), item.get("data-pool")) in places and not item.get("monhost")
         ]
+
+    def parts(self, raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The pools that Ceph has for it, by name."""
+        if not self.coded:
+            return {self.name: raw}
+        found = {"data": raw if "pool_name" in raw else None, "metadata": raw["metadata"]}
+        return {f"{self.name}-{part}": pool for part, pool in found.items() if pool}
+
+    def concerns(self, option: str, pool: str) -> bool:
+        """Whether the option is one of that pool."""
+        part = ONLY.get(option)
+        return option not in NOBODYS and (not self.coded or part is None or pool == f"{self.name}-{part}")
 
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
         raw = answer or self.raw or {}
-        if raw and option == "crush_rule":
-            return raw.get("crush_rule_name")
-        if raw and option == "application":
-            used = sorted(raw.get("application_metadata") or {})
-            return self.wanted.get(option) if self.wanted.get(option) in used else ",".join(used) or None
-        if raw and option == "pg_num":
-            # What Ceph was told counts. It gets there in steps, and says so a moment later.
-            return self.told or (raw.get("autoscale_status") or {}).get("pg_num_target") or raw["pg_num"]
-        if raw and option == "add_storages":
+        if not raw:
+            return super().current(option, answer)
+        if option == "add_storages":
             return raw.get("add_storages", self.wanted.get(option))
-        return super().current(option, answer)
+        if option == "erasure_coding":
+            return self.code(raw)
+        values = [self.value(option, pool) for name, pool in self.parts(raw).items() if self.concerns(option, name)]
+        wanted = self.wanted.get(option)
+        target = self.table.options[option].default if wanted is None else wanted
+        return next((value for value in values if value != target), values[0])
+
+    def value(self, option: str, pool: dict[str, Any]) -> Any:
+        """What one pool has."""
+        if option == "crush_rule":
+            return pool.get("crush_rule_name")
+        if option == "application":
+            used = sorted(pool.get("application_metadata") or {})
+            return self.wanted.get(option) if self.wanted.get(option) in used else ",".join(used) or None
+        if option == "pg_num":
+            # What Ceph was told counts. It gets there in steps, and says so a moment later.
+            return self.told or (pool.get("autoscale_status") or {}).get("pg_num_target") or pool["pg_num"]
+        return super().current(option, pool)
+
+    def code(self, raw: dict[str, Any]) -> Any:
+        """How the pool is coded: as it is wanted, or what is known of it in words."""
+        wanted = self.wanted.get("erasure_coding")
+        if raw.get("type") != "erasure":
+            return None
+        if not wanted:
+            return wanted
+        rule = re.search(rf"^rule {re.escape(str(raw.get('crush_rule_name')))} {{(.*?)^}}", self.crush, re.M | re.S)
+        steps = rule[1] if rule else ""
+        place = re.search(r"step choose(?:leaf)? indep \S+ type (\S+)", steps)
+        disks = re.search(r"step take \S+ class (\S+)", steps)
+        domain, kind = place[1] if place else "host", disks[1] if disks else None
+        same = wanted["k"] + wanted["m"] == int(raw["size"])
+        if same and place and "profile" not in wanted:
+            same = (wanted.get("failure-domain", "host"), wanted.get("device-class")) == (domain, kind)
+        known = {"k+m": raw["size"], "failure-domain": domain if place else None, "device-class": kind}
+        return wanted if same else ",".join(f"{key}={value}" for key, value in known.items() if value)
+
+    # ------------------------------------------------------------------------------------------------ planning
 
     def is_fixed(self, option: str) -> bool:
-        return option == "application" and self.current(option) is not None
+        return super().is_fixed(option) or (option == "application" and self.current(option) is not None)
 
     def compare(self) -> None:
         if self.raw is not None:
@@ -218,37 +332,93 @@ class Pool(CephObject):
         self.check_sizes()
         if "crush_rule" in self.deletes:
             self.problem("crush_rule is empty, give it a value or leave it out")
-        if (self.raw or {}).get("type") == "erasure":
+        if (self.raw or {}).get("type") == "erasure" and not self.coded:
             for name in {"size", "crush_rule"} & self.sets.keys():
                 self.problem(f"{name} of an erasure coded pool cannot be changed, leave it out")
+        if self.raw is not None and "autoscale_status" not in self.raw:
+            for name in sorted({"pg_num_min", "target_size", "target_size_ratio"} & self.wanted.keys()):
+                self.problem(
+                    f"Ceph does not tell {name} without a manager: bring one back, or create one (pve_ceph_mgr)"
+                )
+        self.check_code()
+        self.check_storage()
         if self.sets.get("crush_rule") and self.ready:
             # With a rule that does not exist, the pool would be there half made.
             rules = sorted(item["name"] for item in self.client.get(f"/nodes/{self.node}/ceph/rules"))
             if self.sets["crush_rule"] not in rules:
                 self.problem(f"crush_rule '{self.sets['crush_rule']}' does not exist, Ceph has {', '.join(rules)}")
 
+    def check_code(self) -> None:
+        """A profile says all itself, and no pool that is there becomes a part of this one."""
+        code = self.sets.get("erasure_coding")
+        if not code:
+            return
+        for key in ("failure-domain", "device-class"):
+            if "profile" in code and key in code:
+                self.problem(f"erasure_coding: {key} does not go together with profile, which says it, leave one out")
+        for name in (f"{self.name}-data", f"{self.name}-metadata"):
+            if name in self.names:
+                self.problem(
+                    f"erasure_coding: there is a pool '{name}' already, which it would take: choose another name"
+                )
+
+    def check_storage(self) -> None:
+        """Whether a storage that is to be added can be. Proxmox VE finds out when the pool is there."""
+        adds = self.sets.get("add_storages", self.raw is None and "erasure_coding" in self.sets)
+        if not adds or self.wanted.get("add_storages") is False:
+            return
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]", self.name):
+            self.problem(
+                "add_storages: a storage of that name cannot be, choose one of letters, digits, dots, dashes and "
+                "underscores that begins with a letter, or set add_storages to false"
+            )
+        if any(item["storage"] == self.name for item in self.client.get("/storage")):
+            self.problem(
+                f"add_storages: there is a storage '{self.name}' already, which is not in this pool: choose another "
+                "name, or set add_storages to false"
+            )
+
     def plan(self) -> str:
         action = super().plan()
         if action == "delete":
-            self.consent("the pool with everything in it")
+            pools = " and ".join(f"'{name}'" for name in self.parts(self.raw))
+            self.consent(
+                f"the pools {pools} with everything in them" if self.coded else "the pool with everything in it"
+            )
         return action
+
+    # ------------------------------------------------------------------------------------------------- writing
 
     def create(self) -> Any:
         return self.send("post", self.path, name=self.name, **self.values(self.sets))
 
-    def update(self) -> Any:
+    def update(self) -> None:
         if self.sets.pop("add_storages", False):
-            self.client.post(
-                "/storage", storage=self.name, type="rbd", pool=self.name, krbd=0, content="rootdir,images"
-            )
-        if not self.sets and not self.deletes:
-            return None
-        self.told = self.sets.get("pg_num")
-        return super().update()
+            place = {"pool": f"{self.name}-metadata", "data-pool": f"{self.name}-data"}
+            place = place if self.coded else {"pool": self.name}
+            values = {"storage": self.name, "type": "rbd", **place, "krbd": 0, "content": "rootdir,images"}
+            self.client.post("/storage", **values)
+        for name, pool in self.parts(self.raw).items():
+            gone = {option: self.table.options[option].default for option in self.deletes}
+            new = {
+                option: value
+                for option, value in {**self.sets, **gone}.items()
+                if self.concerns(option, name) and self.value(option, pool) != value
+            }
+            if new:
+                self.told = new.get("pg_num", self.told)
+                path = f"{self.path}/{name}"
+                self.tasks.wait(self.send("put", path, **self.values(new)), f"{self}: update")
 
-    def delete(self) -> Any:
-        storages = {"remove_storages": 1} if self.params["remove_storages"] else {}
-        return self.send("delete", self.item_path, **storages)
+    def delete(self) -> None:
+        given = {"remove_storages": 1} if self.params["remove_storages"] else {}
+        if not self.params["remove_ecprofile"]:
+            given["remove_ecprofile"] = 0
+        pools = list(self.parts(self.raw))
+        for name in pools:
+            # The storage shows the disks that are in them, until the last one goes.
+            last = given if name == pools[-1] else {key: given[key] for key in given if key != "remove_storages"}
+            self.tasks.wait(self.send("delete", f"{self.path}/{name}", **last), f"{self}: delete '{name}'")
 
 
 def main() -> None:

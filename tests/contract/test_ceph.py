@@ -721,6 +721,203 @@ def test_the_storage_of_a_pool_is_there_afterwards(ceph):
 
 
 @pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("more", [{"add_storages": True}, {"erasure_coding": "k=2,m=1"}], ids=["replicated", "coded"])
+def test_a_storage_that_cannot_be_added_is_found_before_there_is_a_pool(ceph, more, check):
+    """Proxmox VE adds it when the pools are there, and fails then."""
+    ceph.api.pve.storages["guests"] = {"type": "dir", "path": "/srv", "content": "iso", "active": 1}
+    for name, words in (("guests", "there is a storage 'guests' already"), ("2nd", "a storage of that name cannot be")):
+        message = ceph.fails("pve_ceph_pool", {**POOL, **more, "name": name}, check=check)
+        has(message, f"Ceph pool '{name}'", f"add_storages: {words}", "set add_storages to false")
+    assert ceph.api.writes() == []
+    assert ceph("pve_ceph_pool", {**POOL, **more, "add_storages": False}, check=check)["changed"]
+
+
+def test_a_storage_of_another_ceph_is_not_in_the_pool(ceph):
+    ceph("pve_ceph_pool", POOL)
+    ceph.api.pve.storages["far"] = {"type": "rbd", "pool": "guests", "monhost": "203.0.113.1", "active": 1}
+    assert ceph("pve_ceph_pool", {**POOL, "add_storages": True})["changed"]
+    assert "monhost" not in ceph.api.pve.storages["guests"]
+
+
+def test_what_ceph_does_not_tell_without_a_manager_is_not_written_blindly(ceph):
+    wanted = {**POOL, "target_size": "500G", "size": 3}
+    ceph("pve_ceph_pool", wanted)
+    ceph.api.requests()
+    pool = ceph.api.pve.ceph_pools["guests"]
+    for key in ("autoscale_status", "target_size"):
+        del pool[key]
+    has(ceph.fails("pve_ceph_pool", wanted), "does not tell target_size without a manager", "pve_ceph_mgr")
+    assert ceph.api.writes() == []
+    nothing(ceph, Life("pve_ceph_pool", POOL, {}, {}), {"size": 3})
+
+
+# ------------------------------------------------------------------------------------------------- erasure coding
+
+CODED = {**POOL, "destroy_data": True}
+CODE = {"k": 4, "m": 2, "failure-domain": "osd", "device-class": "hdd"}
+
+
+@lives(
+    Life(
+        "pve_ceph_pool",
+        CODED,
+        {
+            "erasure_coding": CODE,
+            "size": 3,
+            "min_size": 2,
+            "pg_num": 64,
+            "pg_autoscale_mode": "warn",
+            "crush_rule": "replicated_rule",
+            "target_size": "500G",
+        },
+        {
+            "size": 4,
+            "min_size": 3,
+            "pg_num": 128,
+            "pg_autoscale_mode": "off",
+            "crush_rule": "fast",
+            "target_size": "1T",
+        },
+        spellings=[
+            {"erasure_coding": "m=2,k=4,device-class=hdd,failure-domain=osd"},
+            {"add_storages": True},
+            {"add_storages": False},
+        ],
+        removed=["target_size"],
+    )
+)
+def test_whole_life_of_an_erasure_coded_pool(ceph, life):
+    ceph.api.pve.crush_rules.append("fast")
+    whole_life(ceph, life)
+    assert ceph.api.pve.ceph_pools == {}
+    assert list(ceph.api.pve.ec_profiles) == ["default"]
+
+
+def test_an_erasure_coded_pool_is_two_for_ceph(ceph):
+    made = ceph(
+        "pve_ceph_pool", {**CODED, "erasure_coding": CODE, "pg_num": 64, "min_size": 1, "size": 2, "force": True}
+    )
+    pools = ceph.api.pve.ceph_pools
+    assert [(name, pool["type"], pool["size"], pool["min_size"]) for name, pool in pools.items()] == [
+        ("guests-data", "erasure", 6, 5),
+        ("guests-metadata", "replicated", 2, 1),
+    ]
+    assert (made["pool"]["pool_name"], made["pool"]["metadata"]["pool_name"]) == tuple(pools)
+    store = ceph.api.pve.storages["guests"]
+    assert (store["pool"], store["data-pool"]) == ("guests-metadata", "guests-data")
+    # Each is a pool of its own as well.
+    has(ceph.fails("pve_ceph_pool", {**NODE, "name": "guests-data", "size": 4}), "size of an erasure coded pool")
+    assert not ceph("pve_ceph_pool", {**NODE, "name": "guests-metadata", "size": 2})["changed"]
+    # What another hand changed of either comes back.
+    pools["guests-metadata"]["pg_autoscale_mode"] = "on"
+    assert both(ceph, Life("pve_ceph_pool", POOL, {}, {}), {"pg_autoscale_mode": "warn"})["diff"] == {
+        "before": {"pg_autoscale_mode": "on"},
+        "after": {"pg_autoscale_mode": "warn"},
+    }
+    assert pools["guests-metadata"]["pg_autoscale_mode"] == "warn"
+
+
+def test_defaults_of_erasure_coding(ceph):
+    ceph("pve_ceph_pool", {**POOL, "erasure_coding": {"k": 2, "m": 1}, "add_storages": False})
+    assert "guests" not in ceph.api.pve.storages
+    assert ceph.api.pve.ceph_pools["guests-data"]["min_size"] == 2
+    life = Life("pve_ceph_pool", POOL, {}, {})
+    nothing(ceph, life, {"erasure_coding": "k=2,m=1,failure-domain=host"})
+    nothing(ceph, life, {})
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("k=6,m=3,failure-domain=osd,device-class=hdd", ["is 'k+m=6,failure-domain=osd,device-class=hdd'", "k=6,m=3"]),
+        ("k=4,m=2,device-class=hdd", ["cannot be changed to 'device-class=hdd,k=4,m=2'"]),
+        ("k=4,m=2,failure-domain=osd", ["cannot be changed to 'failure-domain=osd,k=4,m=2'"]),
+        ("k=4,m=2,failure-domain=osd,device-class=ssd", ["cannot be changed"]),
+    ],
+)
+def test_how_a_pool_is_coded_never_changes(ceph, code, words, check):
+    ceph("pve_ceph_pool", {**POOL, "erasure_coding": CODE})
+    ceph.api.requests()
+    message = ceph.fails("pve_ceph_pool", {**POOL, "erasure_coding": code}, check=check)
+    has(message, "Ceph pool 'guests': erasure_coding is", "leave erasure_coding out, or give another pool", *words)
+    assert ceph.api.writes() == []
+
+
+def test_a_replicated_pool_does_not_become_an_erasure_coded_one(ceph):
+    ceph("pve_ceph_pool", POOL)
+    has(ceph.fails("pve_ceph_pool", {**POOL, "erasure_coding": CODE}), "erasure_coding is 'None' and cannot be changed")
+    assert list(ceph.api.pve.ceph_pools) == ["guests"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("other", ["guests-data", "guests-metadata"])
+def test_a_pool_of_somebody_else_does_not_become_a_part_of_one(ceph, other, check):
+    """Ceph takes a pool that is there for the one that it is to make."""
+    ceph("pve_ceph_pool", {**NODE, "name": other})
+    ceph.api.requests()
+    message = ceph.fails("pve_ceph_pool", {**POOL, "erasure_coding": CODE}, check=check)
+    has(message, f"there is a pool '{other}' already", "choose another name")
+    assert ceph.api.writes() == []
+    # And it does not go with one.
+    assert not ceph("pve_ceph_pool", {**CODED, "state": "absent"})["changed"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("k=1,m=1", ["erasure_coding: k: 1 is out of range", "at least 2"]),
+        ("k=4", ["erasure_coding: 'm' is missing"]),
+        ("k=4,m=2,domain=osd", ["erasure_coding: unknown key 'domain'", "did you mean 'failure-domain'"]),
+        ("k=2,m=2,profile=default,device-class=ssd", ["device-class does not go together with profile"]),
+    ],
+)
+def test_erasure_coding_that_cannot_be_is_refused(ceph, code, words):
+    has(ceph.fails("pve_ceph_pool", {**POOL, "erasure_coding": code}), *words)
+    assert ceph.api.writes() == []
+
+
+def test_an_erasure_code_profile_that_was_there_before_stays(ceph):
+    wanted = {**CODED, "erasure_coding": "k=2,m=2,profile=default", "remove_ecprofile": False}
+    assert ceph("pve_ceph_pool", wanted)["changed"]
+    nothing(ceph, Life("pve_ceph_pool", wanted, {}, {}), {})
+    has(
+        ceph.fails("pve_ceph_pool", {**wanted, "erasure_coding": "k=4,m=2,profile=default"}),
+        "is 'k+m=4,failure-domain=h",
+    )
+    has(
+        ceph.fails("pve_ceph_pool", {**wanted, "name": "other", "erasure_coding": "k=2,m=1,profile=x"}),
+        "'x' does not exist",
+    )
+    ceph("pve_ceph_pool", {**wanted, "state": "absent"})
+    assert list(ceph.api.pve.ec_profiles) == ["default"]
+
+
+def test_both_pools_go_with_their_storage(ceph):
+    ceph("pve_ceph_pool", {**POOL, "erasure_coding": CODE})
+    gone = {**POOL, "state": "absent", "remove_storages": True}
+    has(ceph.fails("pve_ceph_pool", gone), "destroys the pools 'guests-data' and 'guests-metadata' with everything")
+    ceph("pve_ceph_pool", {**gone, "destroy_data": True})
+    assert (ceph.api.pve.ceph_pools, "guests" in ceph.api.pve.storages) == ({}, False)
+
+
+def test_the_second_pool_goes_although_the_answer_about_it_was_lost(ceph):
+    ceph("pve_ceph_pool", {**POOL, "erasure_coding": CODE})
+    answer, lost = ceph.api.pve.answer, []
+
+    async def cut(request, *args):
+        if request.method == "DELETE" and request.path.endswith("guests-metadata") and not lost:
+            lost.append(request.path)
+            raise PveError(596, "Connection timed out")
+        return await answer(request, *args)
+
+    ceph.api.pve.answer = cut
+    assert ceph("pve_ceph_pool", {**CODED, "state": "absent"})["changed"]
+    assert lost
+    assert ceph.api.pve.ceph_pools == {}
+
+
+@pytest.mark.parametrize("check", [True, False])
 def test_a_pool_goes_only_with_consent(ceph, check):
     ceph("pve_ceph_pool", {**POOL, "add_storages": True})
     ceph.api.requests()

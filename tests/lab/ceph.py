@@ -33,8 +33,10 @@ class Ceph:
         self.ceph_daemons: dict[str, dict[str, Values]] = {kind: {} for kind in IDS}
         self.osds: dict[int, Values] = {}
         self.ceph_pools: dict[str, Values] = {}
+        self.coded: dict[str, str] = {}  # pool -> its erasure code profile
         self.ceph_systems: dict[str, Values] = {}
         self.crush_rules = ["replicated_rule"]
+        self.ec_profiles: dict[str, Values] = {"default": {"k": "2", "m": "2", "failure-domain": "host"}}
         self.unsafe: dict[str, str] = {}  # id of an OSD -> why Ceph would lose data with it
         self.copies: set[int] = set()  # OSDs of which one has to be up
         self.notices = True  # the monitors notice what services do
@@ -68,6 +70,7 @@ class Ceph:
             *(("POST", f"{CEPH}/{what}", self._service(what)) for what in ("start", "stop")),
             ("GET", f"{CEPH}/cmd-safety", self._ceph_safety),
             ("GET", f"{CEPH}/rules", self._crush_rules),
+            ("GET", f"{CEPH}/crush", self._crush_map),
             ("GET", f"{CEPH}/pool", self._ceph_pool_list),
             ("POST", f"{CEPH}/pool", self._ceph_pool_create),
             ("PUT", f"{CEPH}/pool/{{name}}", self._ceph_pool_set),
@@ -349,15 +352,38 @@ class Ceph:
         self._ceph_answers(v["node"])
         return [{"name": name} for name in self.crush_rules]
 
+    async def _crush_map(self, v: Values, user: str) -> str:
+        self._ceph_answers(v["node"])
+        rules = []
+        for number, name in enumerate(self.crush_rules):
+            profile = self.ec_profiles.get(self.coded.get(name, ""), {})
+            domain = profile.get("failure-domain", "host")
+            take = f"default class {profile['device-class']}" if "device-class" in profile else "default"
+            how = ("choose" if domain == "osd" else "chooseleaf", "indep" if profile else "firstn")
+            steps = [f"step take {take}", f"step {how[0]} {how[1]} 0 type {domain}", "step emit"]
+            kind = ["type erasure", "step set_chooseleaf_tries 5"] if profile else ["type replicated"]
+            rules.append("\n\t".join([f"rule {name} {{", f"id {number}", *kind, *steps]) + "\n}\n")
+        return "# begin crush map\n# types\ntype 0 osd\ntype 1 host\n\n# rules\n" + "".join(rules)
+
     async def _ceph_pool_list(self, v: Values, user: str) -> list[Values]:
         self._ceph_answers(v["node"])
         return [{"pool_name": name, **pool} for name, pool in self.ceph_pools.items()]
 
-    def make_ceph_pool(self, name: str, v: Values) -> None:
-        if name in self.ceph_pools:
-            raise TaskError(f"mon_command failed - pool '{name}' already exists")
-        self.ceph_pools[name] = {"pool": len(self.ceph_pools) + 1, "type": "replicated", "size": 3, "min_size": 2}
-        defaults = {"pg_num": 128, "pg_autoscale_mode": "warn", "application": "rbd", "crush_rule": "replicated_rule"}
+    def make_ceph_pool(self, name: str, v: Values, profile: str = "") -> None:
+        kind = "erasure" if profile else "replicated"
+        if self.ceph_pools.get(name, {}).get("type", kind) != kind:
+            raise TaskError(f"mon_command failed - pool '{name}' cannot change to type {kind}")
+        rule = name if profile else "replicated_rule"
+        if name not in self.ceph_pools:
+            self.ceph_pools[name] = {"pool": len(self.ceph_pools) + 1, "type": kind, "size": 3, "min_size": 2}
+        if profile:
+            told = self.ec_profiles[profile]
+            k, m = int(told["k"]), int(told["m"])
+            self.ceph_pools[name].update(size=k + m, min_size=k + min(1, m - 1))
+            self.coded[name] = profile
+            self.crush_rules.append(rule)
+        # One that is there already is taken as it is, and changed.
+        defaults = {"pg_num": 128, "pg_autoscale_mode": "warn", "application": "rbd", "crush_rule": rule}
         self._ceph_pool_change(name, {**defaults, **v})
 
     def _ceph_pool_change(self, name: str, v: Values) -> None:
@@ -386,13 +412,33 @@ class Ceph:
     async def _ceph_pool_create(self, v: Values, user: str) -> str:
         self.need_quorum()
         self._ceph_answers(v["node"])
-        name = v["name"]
+        name, code = v["name"], v.get("erasure-coding")
+        asked = dict(part.split("=") for part in code.split(",")) if code else {}
+        if asked.get("profile") and asked["profile"] not in self.ec_profiles:
+            raise PveError(500, f"Erasure code profile '{asked['profile']}' does not exist.")
+        if int(v.get("add_storages", bool(asked))):
+            self.require(user, "/storage", "Datastore.Allocate")
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]", name):
+                raise PveError(500, "pool name contains characters which are illegal for storage naming")
 
         async def body() -> None:
             await self.pause(1)
-            self.make_ceph_pool(name, v)
-            if v.get("add_storages"):
-                self.storages[name] = {"type": "rbd", "pool": name, "krbd": 0, "content": "rootdir,images", "active": 1}
+            store = {"type": "rbd", "krbd": 0, "content": "rootdir,images", "active": 1}
+            if asked:
+                profile = asked.setdefault("profile", f"pve_ec_{name}")
+                self.ec_profiles.setdefault(profile, {"failure-domain": "host", **asked})
+                own = {key: value for key, value in v.items() if key not in ("size", "min_size", "crush_rule")}
+                self.make_ceph_pool(f"{name}-data", own, profile)
+                self.make_ceph_pool(f"{name}-metadata", {**v, "pg_num": 32})
+                store.update({"pool": f"{name}-metadata", "data-pool": f"{name}-data"})
+            else:
+                self.make_ceph_pool(name, v)
+                store["pool"] = name
+            if int(v.get("add_storages", bool(asked))):
+                if name in self.storages:
+                    why = f"storage ID '{name}' already defined"
+                    raise TaskError(f"adding PVE storage for ceph pool '{name}' failed: {why}")
+                self.storages[name] = store
 
         return await self.task(v["node"], "cephcreatepool", name, user, body)
 
@@ -402,13 +448,14 @@ class Ceph:
         async def body() -> None:
             if v["name"] not in self.ceph_pools:
                 raise TaskError(f"mon_cmd failed - unrecognized pool '{v['name']}'")
-            self._ceph_pool_change(v["name"], v)
+            coded = ("size", "crush_rule") if v["name"] in self.coded else ()
+            self._ceph_pool_change(v["name"], {key: value for key, value in v.items() if key not in coded})
 
         return await self.task(v["node"], "cephsetpool", v["name"], user, body)
 
     def _ceph_without_storages(self, kind: str, names: tuple[str, ...]) -> None:
         for name, store in list(self.storages.items()):
-            if store["type"] == kind and (store.get("pool") in names or store.get("fs-name") in names):
+            if store["type"] == kind and {store.get("pool"), store.get("data-pool"), store.get("fs-name")} & {*names}:
                 del self.storages[name]
 
     async def _ceph_pool_destroy(self, v: Values, user: str) -> str:
@@ -418,7 +465,15 @@ class Ceph:
             used = [item["name"] for item in self.ceph_systems.values() if v["name"] in item.values()]
             if used:
                 raise TaskError(f"mon_command failed - pool '{v['name']}' is in use by CephFS")
+            storages = [store for store in self.storages.values() if v["name"] == store.get("data-pool")]
+            if any(store["pool"] not in self.ceph_pools for store in storages):
+                raise TaskError("rbd error: rbd: listing images failed: (2) No such file or directory")
             self.ceph_pools.pop(v["name"], None)
+            profile = self.coded.pop(v["name"], None)
+            if profile:
+                self.crush_rules.remove(v["name"])
+            if profile and int(v.get("remove_ecprofile", 1)):
+                del self.ec_profiles[profile]
             if v.get("remove_storages"):
                 self._ceph_without_storages("rbd", (v["name"],))
 
