@@ -167,7 +167,7 @@ options:
         description: The slave that is preferred with bond_mode V(active-backup).
         type: str
       bond_xmit_hash_policy:
-        description: By what packets are spread with bond_mode V(balance-xor) and V(802.3ad).
+        description: By what packets are spread with bond_mode V(balance-xor) and V(802.3ad). V(layer2) unless given.
         type: str
         choices: [layer2, layer2+3, layer3+4]
       vlan_raw_device:
@@ -193,7 +193,8 @@ options:
         description: Number of the VLAN of a port of Open vSwitch, or V(0) to remove it.
         type: int
       ovs_options:
-        description: Further options of Open vSwitch with blanks between them, in any order.
+        description: Further options of Open vSwitch with blanks between them, in any order. Those of a port are
+          C(key=value), such as V(vlan_mode=trunk trunks=7,8).
         type: str
 """
 
@@ -318,20 +319,18 @@ TABLE = Table(
         "bridge_vlan_aware": Option(BOOL, Boolean(), False, key="bridge_vlan_aware"),
         "bridge_vids": Option(LIST, Vlans(), ["2-4094"], key="bridge_vids"),
         "slaves": interfaces("slaves"),
-        "bond_mode": choice(
-            *dict.fromkeys(mode for modes in BOND_MODES.values() for mode in modes),
-            default="balance-rr",
-            key="bond_mode",
-        ),
+        "bond_mode": choice(*ALL_MODES, default="balance-rr", key="bond_mode"),
         "bond_primary": interface(),
-        "bond_xmit_hash_policy": choice("layer2", "layer2+3", "layer3+4", key="bond_xmit_hash_policy"),
+        "bond_xmit_hash_policy": choice(
+            "layer2", "layer2+3", "layer3+4", default="layer2", key="bond_xmit_hash_policy"
+        ),
         "vlan_raw_device": interface(),
         "vlan_id": Option(INT, Number(1, 4094)),
         "ovs_bridge": interface("ovs_bridge"),
         "ovs_ports": interfaces("ovs_ports"),
         "ovs_bonds": interfaces("ovs_bonds"),
         "ovs_tag": Option(INT, Number(1, 4094), key="ovs_tag"),
-        "ovs_options": Option(STR, Words(" ", unordered=True), [], key="ovs_options"),
+        "ovs_options": Option(STR, Words(" ", unordered=True, split=r"\s+"), [], key="ovs_options"),
     },
     places=NODE,
     belongs=BELONGS,

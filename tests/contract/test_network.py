@@ -353,6 +353,8 @@ def test_a_vlan_goes_with_what_it_is_on(api, net):
 # ---------------------------------------------------------------------------------------------- bad input
 
 
+OVS = [{"iface": "vmbr3", "type": "OVSBridge"}]
+IN0 = {"iface": "in0", "type": "OVSIntPort", "ovs_bridge": "vmbr3"}
 BAD = [
     ([{"iface": "vmbr1"}], "interface 'vmbr1': type is missing, a new interface needs it"),
     ([{"iface": "x y", "type": "bridge"}], "interface 'x y': that is no name"),
@@ -380,8 +382,8 @@ BAD = [
         "bond_primary: 'eno3' is not among the slaves",
     ),
     (
-        [{"iface": "bond0", "type": "bond", "bond_xmit_hash_policy": "layer2"}],
-        "bond_xmit_hash_policy would be 'None', as that needs bond_mode balance-xor or 802.3ad: leave it out",
+        [{"iface": "bond0", "type": "bond", "bond_xmit_hash_policy": "layer3+4"}],
+        "bond_xmit_hash_policy would be 'layer2', as that needs bond_mode balance-xor or 802.3ad: leave it out",
     ),
     (
         [{"iface": "bond0", "type": "bond", "slaves": ["eno2"]}, {"iface": "eno2", "autostart": False}],
@@ -437,6 +439,27 @@ BAD = [
         "ovs_bridge: 'in0' is not among the ovs_ports of 'vmbr3'",
     ),
     ([{"iface": "eno1", "state": "absent"}, {"iface": "eno1.4", "state": "present"}], "type is missing"),
+    # Proxmox VE would read another type from these names.
+    (
+        [{"iface": "bond7", "type": "vlan", "vlan_raw_device": "eno2", "vlan_id": 7}],
+        "interface 'bond7': only an interface of type bond or OVSBond has such a name, choose another one",
+    ),
+    (
+        [*OVS, {"iface": "bond7", "type": "OVSIntPort", "ovs_bridge": "vmbr3"}],
+        "only an interface of type bond",
+    ),
+    ([*OVS, {"iface": "engine", "type": "OVSIntPort", "ovs_bridge": "vmbr3"}], "only a card has such a name"),
+    ([*OVS, {**IN0, "ovs_options": "tag=5"}], "ovs_options: 'tag=5' is said with ovs_tag, write it there"),
+    ([*OVS, {**IN0, "ovs_options": "trunks=5 native"}], "ovs_options: 'native' is not key=value"),
+    ([*OVS, {**IN0, "ovs_options": "trunks=5 trunks=6"}], "ovs_options: 'trunks' is given twice"),
+    (
+        [*OVS, {"iface": "bond1", "type": "OVSBond", "ovs_bridge": "vmbr3", "ovs_options": "lacp=active"}],
+        "ovs_options: 'lacp=active' is said with bond_mode, write it there",
+    ),
+    (
+        [{"iface": "bond0", "type": "bond"}, {**VMBR1, "bridge_ports": ["bond0.5"], "mtu": 9000}],
+        "interface 'vmbr1': mtu 9000 is more than that of 'bond0.5', raise that as well",
+    ),
 ]
 # Also refused, except in check mode.
 MISSING = [
@@ -473,6 +496,32 @@ def test_a_card_may_be_called_by_another_of_its_names(run, api, net, kept):
     both = [{"iface": "eno2"}, {"iface": "enp2s0", "mtu": 0}]
     message = run.fails("pve_network", {**NODE, "interfaces": both})
     assert "interface 'enp2s0': it is given as 'eno2' as well" in message
+
+
+def test_an_alias_comes_and_goes_with_what_it_is_on(run, api, net, kept):
+    both = [{"iface": "vmbr1:1", "type": "alias", "cidr": "198.51.100.2/24"}, VMBR1]
+    net(*both)
+    kept(*both)
+    message = run.fails("pve_network", {**NODE, "interfaces": [{"iface": "vmbr1", "state": "absent"}]})
+    assert "interface 'vmbr1:1': there is no interface 'vmbr1'" in message
+    net({"iface": "vmbr1", "state": "absent"}, {"iface": "vmbr1:1", "state": "absent"})
+
+
+def test_options_of_open_vswitch_may_have_commas(api, net, kept):
+    wanted = [*OVS, {**IN0, "ovs_tag": 5, "ovs_options": "vlan_mode=native-untagged trunks=7,8"}]
+    net(*wanted)
+    kept(*wanted)
+    assert sorted(api.pve.interfaces["pve1"]["in0"]["ovs_options"].split()) == [
+        "trunks=7,8", "vlan_mode=native-untagged"
+    ]  # fmt: skip
+
+
+def test_the_policy_of_a_bond_goes_back_to_the_usual_one(api, net, kept):
+    bond = {"iface": "bond0", "type": "bond", "slaves": ["eno2"], "bond_mode": "802.3ad"}
+    net({**bond, "bond_xmit_hash_policy": "layer3+4"})
+    net({"iface": "bond0", "bond_xmit_hash_policy": "layer2"})
+    assert "bond_xmit_hash_policy" not in api.pve.interfaces["pve1"]["bond0"]
+    kept({**bond, "bond_xmit_hash_policy": "layer2"})
 
 
 def test_what_is_below_something_else_does_not_go(run, api, net):

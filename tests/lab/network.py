@@ -186,7 +186,9 @@ def check_ports(config: dict[str, Values], name: str, item: Values) -> None:
             raise PveError(500, f"bridge '{name}' - unable to find bridge port '{port}'")
         if "static" in (below.get("method"), below.get("method6")):
             raise PveError(500, f"iface {port} - ip address can't be set on interface if bridged in {name}")
-        check_mtu(config, port if below else port.rpartition(".")[0], name)
+        # A VLAN without an entry takes what its interface says, and nothing from the name of a bond.
+        whole = {port: {"mtu": config.get(port.rpartition(".")[0], {}).get("mtu")}, **config}
+        check_mtu(whole, port, name)
 
 
 def check_vlan(config: dict[str, Values], name: str, item: Values) -> None:
@@ -254,6 +256,13 @@ def filed(item: Values) -> Values:
             item.pop("bond-primary", None)
     if item["type"] == "OVSBond":
         item.setdefault("bond_mode", "active-backup")
+    if item["type"] in OVS and "ovs_options" in item:
+        # They share a line with the tag and the mode of a bond, which are read from it; what has no value is lost.
+        pairs = dict(word.split("=", 1) for word in item.pop("ovs_options").split() if "=" in word)
+        item.update({"ovs_tag": int(pairs.pop("tag"))} if "tag" in pairs and "ovs_tag" not in item else {})
+        own = ("tag", "bond_mode", "lacp") if item["type"] == "OVSBond" else ("tag",)
+        rest = " ".join(f"{key}={value}" for key, value in sorted(pairs.items(), reverse=True) if key not in own)
+        item.update({"ovs_options": rest} if rest else {})
     for key in ("mtu", "vlan-id", "netmask", "netmask6"):
         if key in item:
             item[key] = str(item[key])

@@ -122,6 +122,10 @@ BOND_MODES = {
     "bond": ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"),
     "OVSBond": ("active-backup", "balance-slb", "lacp-balance-slb", "lacp-balance-tcp"),
 }
+# The names by which Proxmox VE knows bonds and cards, whatever they are.
+BOND, CARD = r"bond\d+", r"eth\d+|(en|ib)[^:.]+|(nic|if)\d+"
+# What a port of Open vSwitch has in the same line as its options.
+ELSEWHERE_IN_OVS = {"tag": "ovs_tag", "bond_mode": "bond_mode", "lacp": "bond_mode"}
 # The modes of a bond that spread packets by a hash.
 HASHED = ("balance-xor", "802.3ad")
 
@@ -163,13 +167,10 @@ def found(config: Config, name: str) -> dict[str, Any] | None:
 
 
 def mtu(config: Config, name: str, least: int) -> int:
-    """The MTU of what lies below an interface; a bond without one takes what it is given."""
-    item = found(config, name) or {}
-    if item.get("mtu"):
-        return item["mtu"]
-    if name not in config:
-        return mtu(config, item["vlan_raw_device"], least)
-    return max(least, DEFAULT_MTU) if item.get("type") == "bond" else DEFAULT_MTU
+    """The MTU of what lies below an interface; a bond without one takes what it is given, a VLAN on it does not."""
+    item = config.get(name) or config[found(config, name)["vlan_raw_device"]]
+    bond = item.get("type") == "bond" and name in config
+    return item.get("mtu") or (max(least, DEFAULT_MTU) if bond else DEFAULT_MTU)
 
 
 def settled(config: Config) -> Config:
@@ -238,8 +239,11 @@ def port_refusals(config: Config, item: dict[str, Any]) -> Iterator[str]:
 
 
 def type_refusals(config: Config, name: str, item: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a VLAN, a bond or a port of Open vSwitch."""
+    """What is wrong with a VLAN, an alias, a bond or a port of Open vSwitch."""
     kind = item.get("type")
+    if kind == "alias" and name.partition(":")[0] not in config:
+        below = name.partition(":")[0]
+        yield Missing(f"there is no interface '{below}', {known(below, set(config) - {name})}")
     if kind == "vlan":
         raw, own = item.get("vlan_raw_device"), item.get("mtu") or 0
         below = config.get(raw or "")
@@ -593,7 +597,7 @@ class Network(OfNode):
 
     def aim(self) -> Config:
         """The interfaces as they are to be."""
-        goal = {name: dict(item) for name, item in self.now.items()}
+        goal = settled(self.now)
         for name, wanted in self.wants.items():
             item = goal.get(name)
             if wanted is None:
@@ -679,11 +683,25 @@ class Network(OfNode):
             if option in self.strangers(kind):
                 owners = " or ".join(other for other in belongs if option in belongs[other])
                 self.complain(name, f"{option} does not belong to type '{kind}', leave it out or choose type {owners}")
+        if kind in MEMBERS:
+            self.examine_ovs_options(name, kind, wanted.get("ovs_options") or [])
         mode = goal[name].get("bond_mode")
         if mode and mode not in BOND_MODES.get(kind, (mode,)):
             self.complain(name, f"bond_mode '{mode}' is not for type '{kind}', choose of {', '.join(BOND_MODES[kind])}")
         if was is None:
             self.examine_name(name, kind)
+
+    def examine_ovs_options(self, name: str, kind: str, words: list[str]) -> None:
+        """What Proxmox VE would drop of the options of a port, or take for another one."""
+        keys = [word.partition("=")[0] for word in words]
+        for key, word in zip(keys, words):
+            said = ELSEWHERE_IN_OVS.get(key)
+            if not word.partition("=")[2] or not key:
+                self.complain(name, f"ovs_options: '{word}' is not key=value")
+            elif said in self.table.belongs[kind]:
+                self.complain(name, f"ovs_options: '{word}' is said with {said}, write it there")
+            elif keys.count(key) > 1:
+                self.complain(name, f"ovs_options: '{key}' is given twice, leave one out")
 
     def examine_name(self, name: str, kind: str) -> None:
         """What a new interface of a type is called; Proxmox VE finds the type of some by their names."""
@@ -691,15 +709,16 @@ class Network(OfNode):
             self.complain(name, f"the node has no such card, {known(name, self.now)}")
         elif len(name) > LONGEST_NAME:
             self.complain(name, f"the name has {len(name)} characters and Linux takes {LONGEST_NAME}, shorten it")
-        elif kind in ("bond", "OVSBond") and not re.fullmatch(r"bond\d+", name):
+        elif kind in ("bond", "OVSBond") and not re.fullmatch(BOND, name):
             self.complain(name, f"an interface of type '{kind}' is called bond0, bond1 and so on")
+        elif kind in ("vlan", "OVSIntPort") and re.fullmatch(BOND, name):
+            self.complain(name, "only an interface of type bond or OVSBond has such a name, choose another one")
+        elif kind == "OVSIntPort" and re.fullmatch(CARD, name):
+            self.complain(name, "only a card has such a name, choose another one")
         elif (":" in name) != (kind == "alias"):
             self.complain(name, "an interface of type 'alias', and no other, has a name such as eno1:1")
         elif "." in name and kind != "vlan":
             self.complain(name, "only an interface of type 'vlan' has a name such as eno1.5")
-        elif kind == "alias" and name.partition(":")[0] not in self.now:
-            below = name.partition(":")[0]
-            self.complain(name, Missing(f"there is no interface '{below}', {known(below, self.now)}"))
         elif kind in BRIDGES and self.hidden_from_user(name):
             self.complain(name, "it is there and the user does not see it, grant SDN.Audit on /sdn/zones/localnetwork")
 
