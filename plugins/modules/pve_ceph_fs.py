@@ -17,7 +17,7 @@ notes:
   - Needs the privilege C(Sys.Modify) on C(/), C(Sys.Audit) or C(Datastore.Audit) on C(/) to look, and
     C(Datastore.Allocate) and C(Datastore.Audit) on C(/storage) for O(add_storage) and O(remove_storages).
   - Ceph destroys a file system only when its metadata servers are stopped (C(pveceph stop --service mds.NAME) on their
-    nodes).
+    nodes). As long as one runs, nothing is removed.
 seealso:
   - module: onprem.cloud.pve_ceph_mds
   - module: onprem.cloud.pve_ceph_pool
@@ -87,6 +87,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, CephObject
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, INT, Boolean, Number, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
@@ -103,13 +104,20 @@ TABLE = Table(
 
 
 class FileSystem(CephObject):
+    first: str | None = None  # the file system that a storage without the name of one has
+
     def find(self) -> dict[str, Any] | None:
-        found = super().find()
-        if found is not None and self.wanted.get("add_storage"):
-            # A storage without the name of a file system has the first one.
-            named = [item.get("fs-name", self.name) for item in self.client.get("/storage", type="cephfs")]
-            found = {**found, "add-storage": self.name in named}
+        systems = self.client.get(self.path)
+        self.first = systems[0]["name"] if systems else None
+        found = next((item for item in systems if item["name"] == self.name), None)
+        if found is not None and self.state == "present" and self.wanted.get("add_storage"):
+            found["add-storage"] = bool(self.storages())
         return found
+
+    def storages(self) -> list[dict[str, Any]]:
+        """The storages of Proxmox VE that are in the file system, and not in one of that name of another Ceph."""
+        stored = [item for item in self.client.get("/storage", type="cephfs") if not item.get("monhost")]
+        return [item for item in stored if item.get("fs-name", self.first) == self.name]
 
     def compare(self) -> None:
         if self.raw is not None and not self.wanted.get("add_storage"):
@@ -119,19 +127,54 @@ class FileSystem(CephObject):
     def validate(self) -> None:
         if not re.fullmatch(r"[^:/\s]+", self.name):
             self.problem("is not a name of a file system: leave out blanks, colons and slashes")
+        if self.sets.get("add_storage"):
+            self.check_storage()
         if self.raw is not None or not self.ready:
             return
-        servers = self.client.get(f"/nodes/{self.node}/ceph/mds")
-        states = [str(item.get("state", "")) for item in servers]
+        pools = {item["pool_name"] for item in self.client.get(f"/nodes/{self.node}/ceph/pool")}
+        for pool in sorted(pools & {f"{self.name}_data", f"{self.name}_metadata"}):
+            self.problem(f"there is a pool '{pool}' already, which it would need for itself: choose another name")
+        states = [str(item.get("state", "")) for item in self.servers()]
         if "up:standby" not in states:
             why = "all that run serve other file systems" if "up:active" in states else "none runs"
             self.not_there(f"needs a metadata server that stands by, {why}", ": create one with pve_ceph_mds")
+
+    def servers(self) -> list[dict[str, Any]]:
+        return self.client.get(f"/nodes/{self.node}/ceph/mds")
+
+    def check_storage(self) -> None:
+        """Whether the name is free for a storage."""
+        if any(item["storage"] == self.name for item in self.client.get("/storage")):
+            self.problem(
+                f"add_storage: there is a storage '{self.name}' already, which has something else: choose another "
+                "name, or leave add_storage out"
+            )
 
     def plan(self) -> str:
         action = super().plan()
         if action == "delete":
             self.consent("the file system with everything in it")
+            self.check_removal()
         return action
+
+    def check_removal(self) -> None:
+        """Nobody uses it. Proxmox VE would remove its storages, and find the metadata servers only then."""
+        for server in self.servers():
+            state = str(server.get("state", ""))
+            if server.get("fs_name") == self.name and state.startswith("up:") and not state.startswith("up:standby"):
+                name, host = server["name"], server.get("host", self.node)
+                self.problem(
+                    f"metadata server {name} serves it: stop all of them ('pveceph stop --service mds.{name}' on node "
+                    f"'{host}') and run again"
+                )
+        for storage in self.storages() if self.params["remove_storages"] else ():
+            if not int(storage.get("disable") or 0):
+                self.problem(
+                    f"storage '{storage['storage']}' is in use: disable it (pve_storage), unmount it on all nodes "
+                    f"('umount /mnt/pve/{storage['storage']}') and run again"
+                )
+        if self.problems:
+            raise PveError("\n".join(self.problems))
 
     def create(self) -> Any:
         return self.send("post", self.item_path, **self.values(self.sets))

@@ -34,7 +34,7 @@ options:
     type: str
   mon_address:
     description: Addresses of the monitor, from the public network of Ceph. Proxmox VE takes the node's own if it has
-      one there. They never change.
+      one there. They never change. Proxmox VE may show one of them only, which is then all that is compared.
     type: list
     elements: str
 """
@@ -100,8 +100,11 @@ TABLE = Table(
 class Monitor(Daemon):
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
         shown = (answer or self.raw or {}).get("addr")
+        wanted = self.wanted.get(option)
         # One that Ceph does not see at the moment has no address that could be compared.
-        return self.table.options[option].kind.parse(shown) if shown else self.wanted.get(option)
+        found = self.table.options[option].kind.parse(shown) if shown else wanted
+        # Of several addresses, the list may have one.
+        return wanted if found and set(found) <= set(wanted or ()) else found
 
     def check_removal(self) -> None:
         members = [item for item in self.daemons if item["name"] != self.name and item.get("rank") is not None]

@@ -190,6 +190,8 @@ def test_a_configuration_written_by_hand_is_understood(installed):
 
 @lives(
     Life("pve_ceph_mon", {**NODE, "monid": "second"}, {"mon_address": ["192.0.2.12"]}, {}),
+    Life("pve_ceph_mon", {**NODE, "monid": "dual"}, {"mon_address": ["192.0.2.12", "2001:db8::12"]}, {}),
+    Life("pve_ceph_mon", {**NODE, "monid": "dual"}, {"mon_address": ["2001:db8::12", "192.0.2.12"]}, {}),
     Life("pve_ceph_mgr", {**NODE, "id": "second"}, {}, {}),
     Life("pve_ceph_mds", {**NODE, "name": "second"}, {}, {}),
 )
@@ -206,6 +208,8 @@ def test_addresses_of_a_monitor_are_compared_by_meaning(ceph):
     wanted = {**NODE, "monid": "dual", "mon_address": ["192.0.2.12", "2001:DB8:0::12"]}
     daemon = {"host": "pve1", "rank": 1, "quorum": 1, "state": "running"}
     for addr in (
+        "192.0.2.12:6789/0",
+        "[2001:db8::12]:6789/0",
         "[v2:192.0.2.12:3300/0,v2:[2001:db8::12]:3300/0]",
         "[v2:[2001:db8::12]:3300/0,v1:[2001:db8::12]:6789/0,v2:192.0.2.12:3300/0]",
     ):
@@ -994,12 +998,37 @@ def test_a_file_system_goes_only_with_consent(servers, check):
     has(servers.fails("pve_ceph_fs", gone, check=check), "file system 'files'", "destroy_data")
     assert servers.api.writes() == []
     agreed = {**gone, "destroy_data": True, "remove_pools": True, "remove_storages": True}
-    has(servers.fails("pve_ceph_fs", agreed), "all MDS daemons must be inactive", "pveceph stop --service mds")
+    message = servers.fails("pve_ceph_fs", agreed, check=check)
+    has(message, "metadata server pve1 serves it", "pveceph stop --service mds.pve1", "on node 'pve1'")
+    has(message, "storage 'files' is in use: disable it (pve_storage)")
+    assert servers.api.writes() == []
+    servers.api.pve.storages["files"]["disable"] = 1
     for server in servers.api.pve.ceph_daemons["mds"].values():
         server["state"] = "stopped"
-    assert servers("pve_ceph_fs", agreed)["changed"]
+    assert servers("pve_ceph_fs", agreed, check=check)["changed"]
+    assert servers("pve_ceph_fs", agreed)["changed"] == check
     assert not servers("pve_ceph_fs", agreed)["changed"]
     assert (servers.api.pve.ceph_pools, "files" in servers.api.pve.storages) == ({}, False)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_stands_in_the_way_of_a_file_system_is_found_in_check_mode_too(servers, check):
+    servers("pve_ceph_pool", {**NODE, "name": "files_data"})
+    servers.api.pve.storages["files"] = {"type": "dir", "path": "/srv", "content": "iso", "active": 1}
+    servers.api.requests()
+    message = servers.fails("pve_ceph_fs", {**SYSTEM, "add_storage": True}, check=check)
+    has(message, "there is a pool 'files_data' already", "there is a storage 'files' already", "choose another name")
+    assert servers.api.writes() == []
+
+
+def test_a_storage_without_a_name_has_the_first_file_system(servers):
+    servers("pve_ceph_fs", NODE)
+    servers("pve_ceph_fs", SYSTEM)
+    servers.api.pve.storages["shared"] = {"type": "cephfs", "content": "iso", "active": 1}
+    servers.api.pve.storages["far"] = {"type": "cephfs", "fs-name": "files", "monhost": "203.0.113.1", "active": 1}
+    assert not servers("pve_ceph_fs", {**NODE, "add_storage": True})["changed"]
+    assert servers("pve_ceph_fs", {**SYSTEM, "add_storage": True})["changed"]
+    assert "files" in servers.api.pve.storages
 
 
 @pytest.mark.parametrize(

@@ -151,9 +151,9 @@ class Ceph:
             daemon: Values = {"host": node, "service": 1, "direxists": 1, "addr": "192.0.2.11:6800/1"}
             if kind == "mon":
                 addresses = v.get("mon-address", f"192.0.2.{11 + len(daemons)}").replace(" ", ",").split(",")
-                vector = ",".join(f"v2:{address}:3300/0" for address in addresses)
-                shown = f"[{vector}]" if len(addresses) > 1 else f"{addresses[0]}:6789/0"
-                daemon.update(addr=shown, rank=len(daemons), quorum=1, state="running")
+                # Of several, the list has one.
+                first = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+                daemon.update(addr=f"{first}:6789/0", rank=len(daemons), quorum=1, state="running")
             elif kind == "mgr":
                 daemon["state"] = "standby" if daemons else "active"
             else:
@@ -497,6 +497,8 @@ class Ceph:
         standby = next((server for server in servers if server["state"] == "up:standby"), None)
         if standby is None:
             raise PveError(500, "no standby Metadata Server (MDS) found!")
+        if v.get("add-storage") and name in self.storages:
+            raise PveError(500, f"storage ID '{name}' already defined")
 
         async def body() -> None:
             groups = int(v.get("pg_num", 128))
@@ -517,14 +519,18 @@ class Ceph:
             raise PveError(500, f"no such cephfs '{v['name']}'")
 
         async def body() -> None:
+            if v.get("remove-storages"):
+                for name, store in self.storages.items():
+                    if store.get("fs-name") == v["name"] and not store.get("disable"):
+                        why = "is not disabled, make sure to disable and unmount the storage first"
+                        raise TaskError(f"storage '{name}' {why}")
+                self._ceph_without_storages("cephfs", (v["name"],))
             serving = [item for item in self.ceph_daemons["mds"].values() if item.get("fs_name") == v["name"]]
             if any(server["state"] == "up:active" for server in serving):
                 raise TaskError(
                     "mon_command failed - all MDS daemons must be inactive/failed before removing filesystem. See "
                     "`ceph fs fail`."
                 )
-            if v.get("remove-storages"):
-                self._ceph_without_storages("cephfs", (v["name"],))
             del self.ceph_systems[v["name"]]
             if v.get("remove-pools"):
                 for pool in (system["metadata_pool"], *system["data_pools"]):
