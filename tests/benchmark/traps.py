@@ -139,8 +139,8 @@ Of {traps} traps, `onprem.cloud` is safe from {ours} and `community.proxmox` {pe
 
 {table}
 
-Not here: SDN zones, for which this collection has no module yet, and the connection plugin `onprem.cloud.pct`, which
-needs a node with containers and is measured beside the peer's in the lab (`tests/lab`).
+Not here: the connection plugin `onprem.cloud.pct`, which needs a node with containers and is measured beside the peer's
+in the lab (`tests/lab`).
 """
 
 # -------------------------------------------------------------------------------- states of the API
@@ -150,6 +150,7 @@ NET0 = "name=eth0,bridge=vmbr0,gw=192.0.2.254,ip=192.0.2.101/24,type=veth"
 SSH = {"type": "in", "action": "ACCEPT", "proto": "tcp", "dport": "22"}
 BY_HAND = {"type": "in", "action": "DROP", "source": "198.51.100.7"}
 TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
+LAN = {"zone": "lan", "type": "simple", "mtu": 1400, "nodes": "pve1"}
 MAC = "BC:24:11:AA:BB:CC"
 PRINT = ":".join(["AB"] * 32)
 
@@ -296,6 +297,12 @@ def unchanged(seen: Seen) -> Iterator[Fact]:
 def nothing_to_do(seen: Seen) -> Iterator[Fact]:
     yield seen.says(False)
     yield seen.quiet()
+
+
+def network_left_alone(seen: Seen) -> Iterator[Fact]:
+    yield from nothing_to_do(seen)
+    times = seen.asked("PUT", "/cluster/sdn")
+    yield either(not times, "reloads no node", f"applies the configuration of all nodes {count(times, 'time')}")
 
 
 def drift_of_a_vm(seen: Seen) -> Iterator[Fact]:
@@ -835,6 +842,22 @@ TRAPS = (
             ),
         ),
         unchanged,
+    ),
+    Trap(
+        "A zone of the software defined network, asked for again",
+        ("test_trap_sdn_zone_is_written_and_applied_at_every_run",),
+        (sent("POST", "/cluster/sdn/zones", LAN), sent("PUT", "/cluster/sdn", {})),
+        (Task("pve_sdn_zone", {**LAN, "nodes": ["pve1"]}),),
+        (Task("proxmox_zone", LAN),),
+        network_left_alone,
+    ),
+    Trap(
+        "A zone of the software defined network gets another packet size, in check mode",
+        ("test_trap_check_mode_of_an_sdn_zone_is_missing",),
+        (sent("POST", "/cluster/sdn/zones", LAN), sent("PUT", "/cluster/sdn", {})),
+        (Task("pve_sdn_zone", {**LAN, "nodes": ["pve1"], "mtu": 1450}, check=True),),
+        (Task("proxmox_zone", {**LAN, "mtu": 1450}, check=True),),
+        predicted,
     ),
 )
 

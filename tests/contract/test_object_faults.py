@@ -32,6 +32,7 @@ OBJECTS = (
         {"type": "graphite", "server": "192.0.2.9", "port": 2003},
         {"mtu": 1400},
     ),
+    Life("pve_sdn_zone", {"zone": "lan"}, {"type": "simple"}, {"mtu": 1400}),
 )
 
 

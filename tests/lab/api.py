@@ -32,6 +32,7 @@ from tests.lab.firewall import Firewall
 from tests.lab.network import Network
 from tests.lab.node import Node
 from tests.lab.quorum import Quorum
+from tests.lab.sdn import Sdn
 from tests.lab.views import Views
 from tests.lab.vms import Machines
 
@@ -624,6 +625,7 @@ class Pve(
     Machines,
     Node,
     Quorum,
+    Sdn,
     Ceph,
     FakePve,
 ):

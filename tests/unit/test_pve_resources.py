@@ -71,7 +71,7 @@ def written(name: str, table: Any, entries: list[dict[str, Any]]) -> Iterator[Wr
             sent[base, ident] = {**sent.get((base, ident), {}), **gone, **params}
         elif entry["method"] == "DELETE":
             sent.pop((base, ident), None)
-        else:
+        elif not params.get("pending"):  # that view has what is in force, and what was sent beside it
             data = (entry.get("response") or {}).get("data")
             if isinstance(data, list) and not ident:
                 readings = {str(item.get(key)): item for item in data if isinstance(item, dict)}
