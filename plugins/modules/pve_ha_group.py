@@ -15,6 +15,7 @@ description:
   - An option that is given is enforced, one that is not given is left alone, an empty one is removed.
   - Proxmox VE 9 has rules in place of groups. There this module says so, and O(state=absent) finds nothing to do. Use
     M(onprem.cloud.pve_ha_rule).
+  - A cluster that is upgraded from 8 to 9 has its groups until all of its nodes are.
 notes:
   - Needs the privileges C(Sys.Console) and C(Sys.Audit) on C(/).
   - Proxmox VE refuses to delete a group that a guest uses.

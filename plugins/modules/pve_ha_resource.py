@@ -15,8 +15,8 @@ description:
   - An option that is given is enforced, one that is not given is left alone, an empty one is removed.
 notes:
   - Needs the privileges C(Sys.Console) and C(Sys.Audit) on C(/).
-  - Proxmox VE 9 takes a guest that is no longer under high availability out of the rules that name it, and deletes a
-    rule that names no other.
+  - Proxmox VE 9.1 takes a guest that is no longer under high availability out of the rules that name it, and deletes
+    a rule that names no other.
 seealso:
   - module: onprem.cloud.pve_ha_rule
   - module: onprem.cloud.pve_ha_group
@@ -176,7 +176,7 @@ class HaResource(Resource):
                 )
                 return
             if group not in groups:
-                self.problem(f"group '{group}' does not exist, create it with pve_ha_group")
+                self.not_there(f"group '{group}' does not exist", ", create it with pve_ha_group")
         if "failback" in self.sets and self.is_8():
             self.problem("failback is an option of Proxmox VE 9, on 8 set nofailback of the group with pve_ha_group")
 

@@ -13,8 +13,10 @@ description:
   - Creates, changes and deletes a rule. It says which nodes guests run on (V(node-affinity)), or which guests run
     on one node or on different ones (V(resource-affinity)).
   - An option that is given is enforced, one that is not given is left alone, an empty one is removed.
-  - Proxmox VE 8 has groups in place of rules, see M(onprem.cloud.pve_ha_group). An upgrade to 9 turns a group
-    into a rule named C(ha-group-NAME).
+  - Proxmox VE 8 has groups in place of rules, see M(onprem.cloud.pve_ha_group). There this module says so, and
+    O(state=absent) finds nothing to do.
+  - As soon as all nodes of a cluster are upgraded to 9, groups turn into rules named C(ha-group-NAME). Until then
+    no rule can be written.
 notes:
   - Needs the privileges C(Sys.Console) and C(Sys.Audit) on C(/).
   - Guests must be under high availability before a rule names them, see M(onprem.cloud.pve_ha_resource).
@@ -96,7 +98,8 @@ ha_rule:
   sample: {"rule": "intranet", "type": "node-affinity", "resources": "ct:101,vm:100", "nodes": "pve1:2,pve2:1"}
 """
 
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
@@ -149,16 +152,45 @@ class Rule(Resource):
         try:
             return super().fetch()
         except PveError as error:
-            if error.status == 501:
-                raise PveError(f"{self}: this Proxmox VE has groups in place of rules: use pve_ha_group.") from error
-            raise
+            if error.status != 501:
+                raise
+            if self.state == "absent":
+                return None
+            raise PveError(f"{self}: this Proxmox VE has groups in place of rules: use pve_ha_group.") from error
+
+    def compare(self) -> None:
+        super().compare()
+        if self.raw is not None and self.sets.get("disable") is False:
+            # Proxmox VE does not look at disable=0.
+            del self.sets["disable"]
+            self.deletes.append("disable")
 
     def validate(self) -> None:
         self.check_kind()
 
+    def create(self) -> Any:
+        with self.migrated():
+            return super().create()
+
     def update(self) -> Any:
         self.sets.setdefault("type", self.current("type"))
-        return super().update()
+        with self.migrated():
+            return super().update()
+
+    @contextmanager
+    def migrated(self) -> Iterator[None]:
+        """Says what to do about groups that are there still."""
+        try:
+            yield
+        except PveError as error:
+            if "have not been migrated yet" not in error.text:
+                raise
+            raise PveError(
+                f"{self}: {error} Proxmox VE does that by itself when all nodes run 9: upgrade every node, and use "
+                "pve_ha_group until then.",
+                error.text,
+                error.status,
+            ) from error
 
 
 def main() -> None:

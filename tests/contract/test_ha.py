@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.life import Life, both, limited, lives, nothing, whole_life
-from tests.lab.cluster import RESOURCES, RULES
+from tests.lab.cluster import GROUPS, RESOURCES, RULES
 
 RESOURCE, RULE, GROUP = "pve_ha_resource", "pve_ha_rule", "pve_ha_group"
 PREFER = {"rule": "prefer", "type": "node-affinity", "resources": ["vm:100", "ct:101"], "nodes": "pve1:2,pve2"}
@@ -262,8 +262,51 @@ def test_what_8_does_not_know_is_refused_before_anything_is_written(eight, modul
     assert eight.api.writes() == []
 
 
+def test_a_group_may_be_made_earlier_in_the_same_run(eight):
+    given = {"sid": "ct:101", "group": "first"}
+    assert "group 'first' does not exist" in str(eight(RESOURCE, given, check=True)["warnings"])
+    assert "group 'first' does not exist, create it with pve_ha_group" in eight.fails(RESOURCE, given)
+
+
 def test_no_group_is_left_on_9(run):
     nothing(run, GROUP_LIFE, {}, state="absent")
+
+
+def test_no_rule_is_there_on_8(eight):
+    for life in RULE_LIVES:
+        nothing(eight, life, {}, state="absent")
+
+
+def test_a_rule_that_is_disabled_is_enabled_again(managed):
+    """Proxmox VE does not look at disable=0."""
+    for life in RULE_LIVES:
+        both(managed, life, {**life.created, "disable": True})
+        result = both(managed, life, {"disable": False})
+        assert result["diff"] == {"before": {"disable": True}, "after": {"disable": False}}
+        nothing(managed, life, {"disable": False})
+        assert "disable" not in held(managed, RULES)[life.ident["rule"]]
+
+
+def test_a_group_that_a_guest_uses_is_not_deleted(eight):
+    eight(GROUP, {"group": "first", "nodes": "pve1"})
+    eight(RESOURCE, {"sid": "vm:100", "group": "first"})
+    assert "ha group is used by service 'vm:100'" in eight.fails(GROUP, {"group": "first", "state": "absent"})
+    eight(RESOURCE, {"sid": "vm:100", "group": ""})
+    assert both(eight, GROUP_LIFE, {}, state="absent")["changed"]
+
+
+def test_a_cluster_on_its_way_from_8_to_9_has_groups_until_all_nodes_are_upgraded(eight):
+    for sid in ("vm:100", "ct:101"):
+        eight(RESOURCE, {"sid": sid})
+    eight(GROUP, {"group": "first", "nodes": "pve1"})
+    eight.api.pve.version = "9.0.3"
+    nothing(eight, GROUP_LIFE, {"nodes": "pve1"})
+    assert eight(RESOURCE, {"sid": "ct:101", "group": "first"})["changed"]
+    message = eight.fails(RULE, PREFER)
+    for word in ("HA rule 'prefer'", "have not been migrated yet", "upgrade every node", "pve_ha_group"):
+        assert word in message
+    held(eight, GROUPS).clear()
+    assert eight(RULE, PREFER)["changed"]
 
 
 @pytest.mark.parametrize(

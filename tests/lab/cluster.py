@@ -106,8 +106,9 @@ class Cluster(Records):
             GROUPS,
             "group",
             missing=(500, "no such ha group '{id}'"),
-            taken="create ha group failed: group ID '{id}' already defined",
+            taken="create ha group failed: ha group ID '{id}' already defined",
             stored=lambda values: {**values, "type": "group"},
+            idempotent=True,
         ),
     )
 
@@ -225,12 +226,23 @@ class Cluster(Records):
     # ---------------------------------------------------------------------------------- high availability
 
     def _check_ha_version(self, area: Area, verb: str, what: str) -> None:
-        """Groups went with 8, rules came with 9."""
-        eight = self.version.startswith("8.")
-        if area.collection == GROUPS and not eight:
+        """Groups went with 8, rules came with 9, where none is written before the groups have become rules."""
+        if area.collection == GROUPS and self._groups_are_rules:
             raise PveError(500, f"cannot {what}: ha groups have been migrated to rules")
-        if area.collection == RULES and eight:
+        if area.collection == RULES and self._eight:
             raise PveError(501, f"Method '{verb} {RULES}' not implemented")
+        if area.collection == RULES and verb in ("POST", "PUT") and not self._groups_are_rules:
+            word = "create" if verb == "POST" else "update"
+            raise PveError(500, f"cannot {word} ha rule: ha groups have not been migrated yet")
+
+    @property
+    def _eight(self) -> bool:
+        return self.version.startswith("8.")
+
+    @property
+    def _groups_are_rules(self) -> bool:
+        """A cluster of 9 takes the groups that it had with 8 away as soon as all of its nodes are upgraded."""
+        return not self._eight and not self.area(GROUPS)
 
     def _sid(self, sid: str) -> str:
         """An id by itself is that of a container or a virtual machine."""
@@ -241,10 +253,9 @@ class Cluster(Records):
     def _check_ha(self, area: Area, ident: str, values: Values) -> None:
         """What Proxmox VE refuses of an object that is to be."""
         if area.collection == RESOURCES:
-            eight = self.version.startswith("8.")
-            if eight and "failback" in values:
+            if self._eight and "failback" in values:
                 raise PveError(400, "Parameter verification failed.", {"failback": NOT_IN_SCHEMA})
-            if "group" in values and not eight:
+            if "group" in values and self._groups_are_rules:
                 raise PveError(500, "invalid parameter 'group': ha groups have been migrated to rules")
         nodes = [part.partition(":")[0] for part in str(values.get("nodes") or "").split(",") if part]
         unknown = sorted(set(nodes) - set(self.nodes))
@@ -308,9 +319,13 @@ class Cluster(Records):
                 rule["resources"] = ",".join(left)
                 if not left:
                     self.area(RULES).pop(name)
+        for sid, resource in self.area(RESOURCES).items() if area.collection == GROUPS else ():
+            if resource.get("group") == ident:
+                raise PveError(500, f"delete ha group failed: ha group is used by service '{sid}'")
         return super().record_delete(area, ident)
 
 
 def _rule_values(values: Values) -> Values:
-    """The schema of a rule is one of several, and its values arrive as they were sent."""
-    return {key: int(value) if key in ("disable", "strict") else value for key, value in values.items()}
+    """The schema of a rule is one of several, its values arrive as they were sent, and disable=0 is not looked at."""
+    found = {key: int(value) if key in ("disable", "strict") else value for key, value in values.items()}
+    return {key: value for key, value in found.items() if (key, value) != ("disable", 0)}
