@@ -119,8 +119,8 @@ options:
       - What becomes of changes of other objects that somebody else, or an earlier run without O(apply), has staged and
         not applied. Proxmox VE would apply them together with this object.
       - V(fail) refuses to go on, before anything is written, and names them.
-      - V(keep) applies them as well, also if this object itself is as it should be, and names them in a warning. To find
-        them costs a request for each kind of object and for each vnet, in every run.
+      - V(keep) applies them as well, also if this object itself is as it should be, and names them in a warning. To
+        find them costs a request for each kind of object and for each vnet, in every run.
     type: str
     choices: [fail, keep]
     default: fail
@@ -128,8 +128,8 @@ notes:
   - What was staged of this object itself before, and is not given, takes effect with O(apply=true) as well, with a
     warning that names the options.
   - Whoever holds the lock of the configuration, as Proxmox VE 9 has it, is waited for up to O(task_timeout).
-  - The task that applies ends well even if a node did not take the configuration. What its log says about that becomes a
-    warning.
+  - The task that applies ends well even if a node did not take the configuration. What its log says about that becomes
+    a warning.
 """
 
     FIREWALL = r"""

@@ -242,7 +242,7 @@ class Staged(Resource):
         except TaskFailed as error:
             raise TaskFailed(f"{error} {remedy}", error.text) from None
         self.applied = True
-        if upid:
+        if str(upid).startswith("UPID:"):
             self.listen(upid, remedy)
 
     def listen(self, upid: str, remedy: str) -> None:
