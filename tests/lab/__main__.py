@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import machines, pct
+from . import machines, pct, pvesh
 from .machines import LabError, docker, run
 from .play import play
 from .server import NODE, serve
@@ -114,6 +114,7 @@ def ensure_node(network: ipaddress.IPv4Network, public_key: str) -> None:
         )  # fmt: skip
         for program in pct.PROGRAMS:
             machines.write(NODE, program, Path(pct.__file__).read_text(), mode=0o755)
+        machines.write(NODE, pvesh.PROGRAM, Path(pvesh.__file__).read_text(), mode=0o755)
     if known is None or known["state"] != "running":
         machines.start(NODE)
 

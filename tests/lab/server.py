@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,19 @@ from fakepve.certs import make_cert
 from fakepve.lxc import FakeCt, parse_mount, split_props
 from fakepve.model import TaskError
 
-from . import machines, pct
+from . import machines, pct, pvesh
 from .api import Pve
 
 NODE = "pve1"
 TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
 DISCS = ("windows-11.iso", "virtio-win.iso")
 MAIL_PORT = 2525
+# What the site's own login may do, and no more.
+PRIVILEGES = (
+    *("VM.Allocate", "VM.Audit", "VM.PowerMgmt", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit"),
+    *("VM.Config.Disk", "VM.Config.HWType", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options"),
+    *("Datastore.AllocateSpace", "Datastore.Audit", "Mapping.Use", "Pool.Audit", "SDN.Use", "Sys.Audit"),
+)
 SAVED = ("vmid", "node", "status", "config", "pending", "snapshots", "pool")
 
 
@@ -41,7 +48,11 @@ class Lab(Pve):
         super().__init__(host=host)
         self.folder = folder
         self.time_scale = 1.0
+        self.ticket_ttl = float("inf")
         self.apitokens["root@pam!lab"] = token_secret
+        self.apitokens["automation@pve!site"] = token_secret
+        for privilege in PRIVILEGES:
+            self.grant("automation@pve", "/", privilege)
         # The password login stays closed: its default is public.
         self.password = token_secret
         self._keys: dict[int, str] = {}
@@ -236,6 +247,8 @@ async def serve(folder: Path, host: str, token_secret: str) -> None:
     await lab.start(certificate, key)
     Controller(Mailbox(folder / "mail"), hostname=host, port=MAIL_PORT).start()
     (folder / "node").mkdir(exist_ok=True)
+    shutil.copy(certificate, folder / "node")
+    pvesh.admit(folder / "node" / pvesh.ACCESS.name, lab, str(pvesh.ACCESS.with_name(Path(certificate).name)))
     await pct.serve(folder / "node/pct.sock", lambda vmid: lab.ct(vmid) and lab.ct(vmid).status, machines.PREFIX)
     (folder / "api.ready").write_text(str(os.getpid()))
     await lab.watch()

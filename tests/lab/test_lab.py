@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+from proxmoxer import ResourceException
+
 from .conftest import FOLDER, ROOT, Lab, Run, until
 
 TIMES: dict[str, float] = {}
@@ -100,6 +103,13 @@ def test_first_run_builds_the_site(lab: Lab) -> None:
     render = lab.api.nodes("pve1").qemu(900)
     assert render.status.current.get()["status"] == "running"
     assert render.config.get()["tpmstate0"].startswith("local-lvm:")
+
+
+def test_guest_has_what_only_root_of_the_node_may_give_it(lab: Lab) -> None:
+    frappe = lab.login("automation@pve", "site").nodes("pve1").lxc(500).config
+    assert frappe.get()["features"] == "keyctl=1,nesting=1"
+    with pytest.raises(ResourceException, match="only allowed for root@pam"):
+        frappe.put(features="nesting=1")
 
 
 def test_second_run_changes_nothing(lab: Lab) -> None:

@@ -21,7 +21,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_requ
 READ_TRIES, CONNECT_SECONDS = 6, 10
 # What a proxy says in place of the API: the request may or may not have been carried out.
 NO_ANSWER = (502, 503, 504, 596, 597, 599)
-ROOT_ONLY = "only allowed for root@pam"
+ROOT_ONLY = re.compile(r"only allowed for root@pam|user != root@pam|only root(@pam)? can", re.IGNORECASE)
 
 
 class PveError(Exception):
@@ -316,7 +316,7 @@ class Client:
         if status == 401:
             return PveError(self._unauthorized(), text, status)
         remedy = ""
-        if ROOT_ONLY in text or "only root can" in text.lower():
+        if ROOT_ONLY.search(text):
             remedy = ": PVE reserves this to root@pam itself, use api_backend 'local' as root on the node"
         elif status == 403:
             user = self.params["api_user"] or "root@pam"
