@@ -59,20 +59,21 @@ def test_one_request_in_ten_is_dropped(api, run, container, converges, seed):
 
 def test_answers_of_writes_that_are_lost(api, run, container, converges):
     """The write happens and its answer never arrives."""
-    lost = {"vzcreate": 1, "vzstart": 1}
-    task = api.pve.task
+    answer, lost = api.pve._answer, []
 
-    async def losing(node, kind, *args, **kwargs):
-        upid = await task(node, kind, *args, **kwargs)
-        if lost.get(kind):
-            lost[kind] -= 1
-            raise ConnectionResetError
-        return upid
+    async def losing(request, *args):
+        response = await answer(request, *args)
+        if request.method != "GET" and request.path not in lost:
+            lost.append(request.path)
+            request.transport.abort()
+        return response
 
-    api.pve.task = losing
+    api.pve._answer = losing
     guests = [container(100, state="started"), container(101, state="started")]
-    run.any("pve_fleet", {"guests": guests})
-    api.pve.task = task
+    result = run.fleet(*guests)
+    assert [guest["actions"] for guest in result["guests"]] == [["create", "start"]] * 2
+    assert len(lost) == 3  # the collection of containers, and each one's start
+    api.pve._answer = answer
     converges(*guests)
 
 
