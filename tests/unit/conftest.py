@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Machines in a directory: what their kernels show, unfolded from one short file each in machines/."""
+"""Modules that work on a machine, on machines in a directory: what their kernels show is unfolded from machines/."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Unfolded:
         self.write("proc/interrupts", f"            CPU0\n  29:          0  {chip}    0-edge      PCIe PME\n")
         self.write(f"{lib}/modules.dep", "".join(f"kernel/drivers/{name}.ko:\n" for name in KERNEL_MODULES))
         self.write(f"{lib}/modules.builtin", "kernel/drivers/pci/pcie/pcieport.ko\n")
-        (root / lib / "modules.alias").write_bytes((MACHINES / "modules.alias").read_bytes())
+        self.write(f"{lib}/modules.alias", (MACHINES / "modules.alias").read_text() + facts.get("aliases", ""))
         (root / "usr/share/misc").mkdir(parents=True)
         shutil.copy(MACHINES / "pci.ids", root / "usr/share/misc/pci.ids")
         if "firmware" in facts:
@@ -110,6 +111,74 @@ class Unfolded:
         if module:
             self.link(f"sys/bus/pci/drivers/{driver}/module", f"sys/module/{module}")
         self.link(f"{self.place(address)}/driver", f"sys/bus/pci/drivers/{driver}")
+
+
+class Answered(Exception):
+    """A module ended with a result."""
+
+
+class Ansible:
+    """As much of AnsibleModule as such modules use. Programs do nothing but what a test has them answer."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+        self.check_mode = False
+        self.answers: dict[str, Any] = {}
+        self.ran: list[str] = []
+        self.warned: list[str] = []
+        self.watch: Callable[[], None] = lambda: None
+
+    def run_command(self, argv: list[str], **_options: Any) -> tuple[int, str, str]:
+        if argv[0] == "/bin/sh":
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout, done.stderr
+        command = " ".join(argv)
+        self.ran.append(command)
+        self.watch()
+        answer = self.answers.get(command, (0, "", ""))
+        answer = answer.pop(0) if isinstance(answer, list) else answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def warn(self, warning: str) -> None:
+        self.warned.append(warning)
+
+    def exit_json(self, **result: Any) -> None:
+        raise Answered(result)
+
+    def fail_json(self, **result: Any) -> None:
+        raise Answered({"failed": True, **result})
+
+    def call(self, module: Any, root: Path, **params: Any) -> dict[str, Any]:
+        """What a module returns."""
+        self.params = params
+        self.ran.clear()
+        self.warned.clear()
+        with pytest.raises(Answered) as answer:
+            module.run(self, str(root))
+        return answer.value.args[0]
+
+    def predicted(self, module: Any, root: Path, **params: Any) -> dict[str, Any]:
+        """What check mode says, which must be what a run then says, and leave everything alone."""
+        before = tree(root)
+        self.check_mode = True
+        told = self.call(module, root, **params)
+        self.check_mode = False
+        assert tree(root) == before
+        assert set(self.ran) <= {"proxmox-boot-tool status"}
+        assert self.call(module, root, **params) == told
+        return told
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """All files."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def ansible() -> Ansible:
+    return Ansible()
 
 
 @pytest.fixture

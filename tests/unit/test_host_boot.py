@@ -40,20 +40,17 @@ UEFI = "is configured with: uefi (versions: 6.8.12-9-pve)\n"
 BIOS = "is configured with: grub (versions: 6.8.12-9-pve)\n"
 
 
-class Answered(Exception):
-    pass
-
-
 class Host:
     """A machine whose boot loader is asked for, with programs that do nothing but say what they did."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ansible: Any) -> None:
         self.root = root
-        self.ran: list[str] = []
-        self.answers: dict[str, Any] = {}
-        self.warned: list[str] = []
-        self.check_mode = False
+        self.ansible = ansible
+        self.ran = ansible.ran
+        self.warned = ansible.warned
+        self.answers = ansible.answers
         self.seen: dict[str, str] = {}
+        ansible.watch = self.watch
 
     def write(self, path: str, text: str | bytes) -> None:
         place = self.root / path.lstrip("/")
@@ -86,47 +83,17 @@ class Host:
         )
         return self
 
-    def run_command(self, argv: list[str], **_options: Any) -> tuple[int, str, str]:
-        if argv[0] == "/bin/sh":
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            return done.returncode, done.stdout, done.stderr
-        command = " ".join(argv)
-        self.ran.append(command)
+    def watch(self) -> None:
+        """What the files say when a program is run."""
         for path in ("/etc/default/grub", "/etc/kernel/cmdline"):
             if (self.root / path.lstrip("/")).exists():
                 self.seen[path] = (self.root / path.lstrip("/")).read_text(errors="replace")
-        answer = self.answers.get(command, (0, "", ""))
-        answer = answer.pop(0) if isinstance(answer, list) else answer
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
 
-    def warn(self, warning: str) -> None:
-        self.warned.append(warning)
-
-    def exit_json(self, **result: Any) -> None:
-        raise Answered(result)
-
-    def fail_json(self, **result: Any) -> None:
-        raise Answered({"failed": True, **result})
-
-    def ask(self, *present: str, absent: tuple[str, ...] = (), loader: str | None = None) -> dict[str, Any]:
-        self.params = {"present": list(present), "absent": list(absent), "bootloader": loader}
-        self.ran.clear()
-        with pytest.raises(Answered) as answer:
-            kernel_cmdline.run(self, str(self.root))
-        return answer.value.args[0]
+    def ask(self, *present: str, **options: Any) -> dict[str, Any]:
+        return self.ansible.call(kernel_cmdline, self.root, **wanted(*present, **options))
 
     def predicted(self, *present: str, **options: Any) -> dict[str, Any]:
-        """What check mode says, which must be what a run then says, and leave everything alone."""
-        before = self.tree()
-        self.check_mode = True
-        told = self.ask(*present, **options)
-        self.check_mode = False
-        assert self.tree() == before
-        assert not {"update-grub", "proxmox-boot-tool refresh"} & set(self.ran)
-        assert self.ask(*present, **options) == told
-        return told
+        return self.ansible.predicted(kernel_cmdline, self.root, **wanted(*present, **options))
 
     def converged(self, *present: str, **options: Any) -> dict[str, Any]:
         """Changed once, and not a second time."""
@@ -138,9 +105,13 @@ class Host:
         return told
 
 
+def wanted(*present: str, absent: tuple[str, ...] = (), loader: str | None = None) -> dict[str, Any]:
+    return {"present": list(present), "absent": list(absent), "bootloader": loader}
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+def host(tmp_path: Path, ansible: Any) -> Host:
+    return Host(tmp_path, ansible)
 
 
 def assigned(value: str, default: str = "GRUB_CMDLINE_LINUX_DEFAULT") -> str:
@@ -405,17 +376,12 @@ def test_a_program_that_is_missing_is_a_failure(host: Host) -> None:
 def test_a_run_that_ended_in_between_is_made_up_for(host: Host) -> None:
     host.grub().answers["update-grub"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        kernel_cmdline.run(host_with(host, "iommu=pt"), str(host.root))
+        host.ask("iommu=pt")
     host.answers.clear()
     told = host.predicted("iommu=pt")
     assert (told["changed"], told["files"]) == (True, [])
     assert not host.ask("iommu=pt")["changed"]
     assert not (host.root / "var/lib/onprem.cloud").exists()
-
-
-def host_with(host: Host, *present: str) -> Host:
-    host.params = {"present": list(present), "absent": [], "bootloader": None}
-    return host
 
 
 @pytest.mark.parametrize(

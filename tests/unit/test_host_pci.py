@@ -19,33 +19,19 @@ pci = importlib.import_module(f"{COLLECTION}.module_utils.host.pci")
 pci_info = importlib.import_module(f"{COLLECTION}.modules.pci_info")
 files = importlib.import_module(f"{COLLECTION}.module_utils.host.files")
 
+Unfold = Callable[[str], Any]
+Ask = Callable[..., dict[str, Any]]
+
 CARD = "0000:01:00.0"
 
 
-class Answered(Exception):
-    pass
+@pytest.fixture
+def ask(ansible: Any) -> Ask:
+    """Ask for devices of a machine."""
+    return lambda root, *devices: ansible.call(pci_info, root, devices=list(devices))
 
 
-class Module:
-    """As much of AnsibleModule as the module uses."""
-
-    def __init__(self, devices: tuple[str, ...]) -> None:
-        self.params = {"devices": list(devices)}
-
-    def exit_json(self, **result: Any) -> None:
-        raise Answered(result)
-
-    def fail_json(self, **result: Any) -> None:
-        raise Answered({"failed": True, **result})
-
-
-def ask(root: Path, *devices: str) -> dict[str, Any]:
-    with pytest.raises(Answered) as answer:
-        pci_info.run(Module(devices), str(root))
-    return answer.value.args[0]
-
-
-def test_a_card_with_all_that_the_kernel_shows(unfold: Callable[[str], Any]) -> None:
+def test_a_card_with_all_that_the_kernel_shows(ask: Ask, unfold: Unfold) -> None:
     assert ask(unfold("b650e").root)["devices"][CARD] == {
         "address": CARD,
         "id": "10de:2684",
@@ -66,7 +52,7 @@ def test_a_card_with_all_that_the_kernel_shows(unfold: Callable[[str], Any]) -> 
     }
 
 
-def test_the_machine_with_a_card_and_graphics_of_its_own(unfold: Callable[[str], Any]) -> None:
+def test_the_machine_with_a_card_and_graphics_of_its_own(ask: Ask, unfold: Unfold) -> None:
     told = ask(unfold("b650e").root)
     assert told["groups"]["13"] == [CARD, "0000:01:00.1"]
     assert list(told["groups"]) == sorted(told["groups"], key=int)
@@ -76,14 +62,14 @@ def test_the_machine_with_a_card_and_graphics_of_its_own(unfold: Callable[[str],
     assert told["devices"]["0000:00:00.2"]["iommu_group"] is None
 
 
-def test_a_machine_without_an_iommu(unfold: Callable[[str], Any]) -> None:
+def test_a_machine_without_an_iommu(ask: Ask, unfold: Unfold) -> None:
     told = ask(unfold("no_iommu").root)
     assert told["groups"] == {}
     assert told["iommu"] == {"active": False, "kind": None, "firmware": None, "interrupt_remapping": False}
     assert told["cpu_virtualization"] == "vmx"
 
 
-def test_an_iommu_of_which_the_kernel_makes_no_use(unfold: Callable[[str], Any]) -> None:
+def test_an_iommu_of_which_the_kernel_makes_no_use(ask: Ask, unfold: Unfold) -> None:
     machine = unfold("no_iommu")
     machine.write("sys/firmware/acpi/tables/DMAR", "")
     assert ask(machine.root)["iommu"] == {
@@ -97,13 +83,13 @@ def test_an_iommu_of_which_the_kernel_makes_no_use(unfold: Callable[[str], Any])
 @pytest.mark.parametrize(
     ("name", "kind"), [("intel", "intel"), ("twins", "amd"), ("switch", "intel"), ("laptop", "amd")]
 )
-def test_iommus_of_both_makers(unfold: Callable[[str], Any], name: str, kind: str) -> None:
+def test_iommus_of_both_makers(ask: Ask, unfold: Unfold, name: str, kind: str) -> None:
     iommu = ask(unfold(name).root)["iommu"]
     assert iommu == {"active": True, "kind": kind, "firmware": kind, "interrupt_remapping": True}
 
 
 @pytest.mark.parametrize("chip", ["IR-IO-APIC    2-edge", "INTEL-IR    1-edge", "IR-PCI-MSI 524288-edge"])
-def test_the_chips_tell_that_interrupts_are_remapped(unfold: Callable[[str], Any], chip: str) -> None:
+def test_the_chips_tell_that_interrupts_are_remapped(ask: Ask, unfold: Unfold, chip: str) -> None:
     machine = unfold("no_iommu")
     assert not ask(machine.root)["iommu"]["interrupt_remapping"]
     machine.write("proc/interrupts", f"           CPU0\n   0:         20  {chip}      timer\n")
@@ -111,13 +97,13 @@ def test_the_chips_tell_that_interrupts_are_remapped(unfold: Callable[[str], Any
 
 
 @pytest.mark.parametrize("chip", ["IO-APIC    2-edge      timer", "PCI-MSI-0000:00:1f.2    0-edge      AIR-0"])
-def test_other_chips_tell_that_they_are_not(unfold: Callable[[str], Any], chip: str) -> None:
+def test_other_chips_tell_that_they_are_not(ask: Ask, unfold: Unfold, chip: str) -> None:
     machine = unfold("intel")
     machine.write("proc/interrupts", f"           CPU0\n   0:         20  {chip}\n")
     assert not ask(machine.root)["iommu"]["interrupt_remapping"]
 
 
-def test_a_device_behind_a_switch_names_all_bridges(unfold: Callable[[str], Any]) -> None:
+def test_a_device_behind_a_switch_names_all_bridges(ask: Ask, unfold: Unfold) -> None:
     device = ask(unfold("switch").root, "4f:00.0")["devices"]["0000:4f:00.0"]
     assert device["upstream"] == [
         f"0000:{bridge}" for bridge in ("4a:02.0", "4b:00.0", "4c:00.0", "4d:00.0", "4e:10.0")
@@ -125,7 +111,7 @@ def test_a_device_behind_a_switch_names_all_bridges(unfold: Callable[[str], Any]
     assert (device["driver"], device["driver_module"]) == ("nvidia", "nvidia")
 
 
-def test_a_driver_is_told_apart_from_its_module(unfold: Callable[[str], Any]) -> None:
+def test_a_driver_is_told_apart_from_its_module(ask: Ask, unfold: Unfold) -> None:
     devices = ask(unfold("intel").root, "01:00")["devices"]
     assert [(d["driver"], d["driver_module"], d["drivers"]) for d in devices.values()] == [
         ("nouveau", "nouveau", ["nouveau", "nvidiafb"]),
@@ -135,12 +121,12 @@ def test_a_driver_is_told_apart_from_its_module(unfold: Callable[[str], Any]) ->
     ]
 
 
-def test_a_driver_in_the_kernel_itself_has_no_module(unfold: Callable[[str], Any]) -> None:
+def test_a_driver_in_the_kernel_itself_has_no_module(ask: Ask, unfold: Unfold) -> None:
     bridge = ask(unfold("intel").root, "00:01.0")["devices"]["0000:00:01.0"]
     assert (bridge["driver"], bridge["driver_module"], bridge["bridge"]) == ("pcieport", None, True)
 
 
-def test_secure_boot_is_on(unfold: Callable[[str], Any]) -> None:
+def test_secure_boot_is_on(ask: Ask, unfold: Unfold) -> None:
     assert ask(unfold("laptop").root)["secure_boot"]
 
 
@@ -163,21 +149,21 @@ def test_secure_boot_is_on(unfold: Callable[[str], Any]) -> None:
         ("serial", ["00:14.0", "0a:00.0", "0c:00.3", "0c:00.4", "0d:00.0"]),
     ],
 )
-def test_devices_are_chosen(unfold: Callable[[str], Any], selector: str, functions: list[str]) -> None:
+def test_devices_are_chosen(ask: Ask, unfold: Unfold, selector: str, functions: list[str]) -> None:
     assert list(ask(unfold("b650e").root, selector)["devices"]) == [f"0000:{function}" for function in functions]
 
 
-def test_several_selectors_choose_each_device_once(unfold: Callable[[str], Any]) -> None:
+def test_several_selectors_choose_each_device_once(ask: Ask, unfold: Unfold) -> None:
     assert len(ask(unfold("b650e").root, "01:00", "10de:2684", "01:00.0")["devices"]) == 2
 
 
 @pytest.mark.parametrize("selector", ["gpu", "01:00.9", "0000:1:00.0", "10de:268", "03000", ""])
-def test_a_selector_that_means_nothing_is_refused(unfold: Callable[[str], Any], selector: str) -> None:
+def test_a_selector_that_means_nothing_is_refused(ask: Ask, unfold: Unfold, selector: str) -> None:
     told = ask(unfold("b650e").root, selector)
     assert told["msg"].startswith(f"devices: '{selector}' is neither an address such as 0000:01:00.0")
 
 
-def test_classes_are_named_by_the_longest_number(unfold: Callable[[str], Any]) -> None:
+def test_classes_are_named_by_the_longest_number(ask: Ask, unfold: Unfold) -> None:
     devices = ask(unfold("laptop").root)["devices"]
     assert {address[5:]: devices[address]["class"] for address in devices if address.startswith("0000:04")} == {
         "04:00.0": "display",
@@ -191,7 +177,7 @@ def test_classes_are_named_by_the_longest_number(unfold: Callable[[str], Any]) -
     assert devices["0000:00:00.2"]["class"] == "system"
 
 
-def test_without_the_list_of_names_classes_still_have_some(unfold: Callable[[str], Any]) -> None:
+def test_without_the_list_of_names_classes_still_have_some(ask: Ask, unfold: Unfold) -> None:
     machine = unfold("b650e")
     (machine.root / "usr/share/misc/pci.ids").unlink()
     devices = ask(machine.root)["devices"]
@@ -200,14 +186,14 @@ def test_without_the_list_of_names_classes_still_have_some(unfold: Callable[[str
     assert devices["0000:00:00.2"]["class_name"] == "Device of class 080600"
 
 
-def test_the_list_of_names_of_other_distributions_is_read(unfold: Callable[[str], Any]) -> None:
+def test_the_list_of_names_of_other_distributions_is_read(ask: Ask, unfold: Unfold) -> None:
     machine = unfold("b650e")
     (machine.root / "usr/share/hwdata").mkdir()
     (machine.root / "usr/share/misc/pci.ids").rename(machine.root / "usr/share/hwdata/pci.ids")
     assert ask(machine.root, CARD)["devices"][CARD]["vendor_name"] == "NVIDIA Corporation"
 
 
-def test_a_device_that_the_list_does_not_have_keeps_its_number(unfold: Callable[[str], Any]) -> None:
+def test_a_device_that_the_list_does_not_have_keeps_its_number(unfold: Unfold) -> None:
     machine = pci.read(files.Files(str(unfold("b650e").root)))
     assert machine.devices["0000:00:01.1"].title() == (
         "0000:00:01.1 (PCI bridge: Advanced Micro Devices, Inc. [AMD] [1022:14db])"
@@ -217,7 +203,7 @@ def test_a_device_that_the_list_does_not_have_keeps_its_number(unfold: Callable[
     )
 
 
-def test_a_machine_without_pci_has_nothing(tmp_path: Path) -> None:
+def test_a_machine_without_pci_has_nothing(ask: Ask, tmp_path: Path) -> None:
     told = ask(tmp_path)
     assert (told["devices"], told["groups"], told["boot_gpu"], told["kernel"]) == ({}, {}, None, "")
 
@@ -227,7 +213,7 @@ def test_the_documentation_names_all_classes() -> None:
     assert sorted(re.findall(r"V\((\w+)\)", described[1])) == sorted(pci.CLASSES)
 
 
-def test_this_computer_can_be_read() -> None:
+def test_this_computer_can_be_read(ask: Ask) -> None:
     told = ask(Path("/"))
     assert told["kernel"]
     assert set(told["devices"]) >= {address for group in told["groups"].values() for address in group}
