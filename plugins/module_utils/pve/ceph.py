@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import Any
 
@@ -97,10 +96,7 @@ class CephObject(Resource):
         try:
             return getattr(self.client, method)(path, **values)
         except Unreachable:
-            for task in self.client.get(f"/nodes/{self.node}/tasks", source="active") or []:
-                if str(task.get("type", "")).startswith(("ceph", "srv")) and not task.get("endtime"):
-                    with contextlib.suppress(TaskFailed):
-                        self.tasks.wait(task["upid"], f"{self}")
+            self.settle(f"/nodes/{self.node}/tasks", "ceph", "srv", source="active")
             raise
 
     def update(self) -> Any:

@@ -8,6 +8,7 @@ of a subclass of ``Resource``.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass, field
@@ -27,10 +28,12 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
     LOST_TRIES,
     STALE,
     STALE_TRIES,
+    TaskFailed,
     Tasks,
 )
 
 EMPTY = (None, "", [], {})
+CONFIGID = r"[A-Za-z][A-Za-z0-9_-]+"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Table:
     detail: bool = False  # the listing leaves options out, the object is read as well
     listing: dict[str, Any] = field(default_factory=dict)  # parameters of the listing
     lower: bool = False  # PVE keeps the id in lower case
+    configid: bool = False  # a new object is named as PVE names sections of its files
     required: tuple[str, ...] = ()  # what a new object needs
     # What to do where a fixed option is another one than wanted; nothing that loses data.
     instead: str = "remove it (state absent) and create it anew, or choose another name"
@@ -251,6 +255,8 @@ class Resource:
             return "delete" if self.raw is not None and not untouched else ""
         self.compare()
         if self.raw is None:
+            if self.table.configid and not re.fullmatch(CONFIGID, self.name):
+                self.problem("that is no name of letters, digits, dashes and underscores that begins with a letter")
             for name in self.table.required:
                 if self.wanted.get(name) is None:
                     self.problem(f"{name} is missing, a new {self.table.noun} needs it")
@@ -301,6 +307,10 @@ class Resource:
         """Options as the API takes them."""
         return {self.api_key(name): self.table.options[name].kind.format(value) for name, value in names.items()}
 
+    def gone(self) -> list[str]:
+        """What an update deletes, as the API calls it."""
+        return [self.api_key(name) for name in self.deletes]
+
     def create(self) -> Any:
         return self.client.post(self.path, **{self.key: self.name, **self.values(self.sets)})
 
@@ -308,8 +318,8 @@ class Resource:
         values = self.values(self.sets)
         if not self.table.deletes:
             return self.client.put(self.item_path, **values, **{self.api_key(name): "" for name in self.deletes})
-        if self.deletes:
-            gone = [self.api_key(name) for name in self.deletes]
+        gone = self.gone()
+        if gone:
             values["delete"] = gone if self.table.delete_array else ",".join(gone)
         if (self.raw or {}).get("digest"):
             values["digest"] = self.raw["digest"]
@@ -317,6 +327,16 @@ class Resource:
 
     def delete(self) -> Any:
         return self.client.delete(self.item_path)
+
+    def settle(self, path: str, *kinds: str, **which: Any) -> None:
+        """Wait for the tasks of these kinds that are at work: an answer that was lost may have begun one.
+
+        How they end does not matter, the caller looks.
+        """
+        for task in self.client.get(path, **which) or []:
+            if str(task.get("type", "")).startswith(kinds) and not task.get("endtime"):
+                with contextlib.suppress(TaskFailed):
+                    self.tasks.wait(task["upid"], str(self))
 
     def apply(self, action: str) -> None:
         """Write, read back and plan again, until nothing is left to do."""
