@@ -86,7 +86,8 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import is_root, reserved
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     LIST,
@@ -118,6 +119,7 @@ TABLE = Table(
     id="name",
     detail=True,
     required=("contact",),
+    instead="leave {} out, or register another account under another name",
     options={
         "contact": Option(LIST, Contacts()),
         "directory": Option(STR, Text((), r"https?://\S+", "an address that begins with https://"), fixed=True),
@@ -140,24 +142,20 @@ class AcmeAccount(Resource):
         try:
             found = super().fetch()
         except PveError as error:
-            raise (self.reserved if error.status == 403 else error) from error
+            raise (self.refusal if error.status == 403 else error) from error
         if found is None:
             return None
         held = found.pop("account", None) or {}
         return {**found, **{key: held.get(key) for key in ("contact", "status")}}
 
     @property
-    def reserved(self) -> PveError:
-        return PveError(
-            f"{self}: PVE lets nobody but root@pam itself see and change ACME accounts, and no API token: log in as "
-            "root@pam with api_password, or use api_backend 'local' as root on the node."
-        )
+    def refusal(self) -> PveError:
+        return PveError(f"{self}: {reserved(self.params, 'see and change ACME accounts')}.")
 
     def plan(self) -> str:
         action = super().plan()
-        is_root = self.params["api_user"] == "root@pam" and self.params["api_password"]
-        if action and not (self.client.local or is_root):
-            raise self.reserved
+        if action and not is_root(self.params):
+            raise self.refusal
         return action
 
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
@@ -187,9 +185,18 @@ class AcmeAccount(Resource):
                 "eab_hmac_key that it gave you"
             )
 
+    def begin(self, method: str, path: str, **values: Any) -> Any:
+        """What the authority is asked for. If the answer is lost, it ends before anybody looks what there is."""
+        try:
+            return getattr(self.client, method)(path, **values)
+        except Unreachable:
+            self.settle("/cluster/tasks", "acme")
+            raise
+
     def create(self) -> Any:
         binding = {key: self.params[key] for key in ("eab_kid", "eab_hmac_key") if self.params[key]}
-        return self.client.post(
+        return self.begin(
+            "post",
             self.path,
             name=self.name,
             **self.values(self.sets),
@@ -198,7 +205,10 @@ class AcmeAccount(Resource):
         )
 
     def update(self) -> Any:
-        return self.client.put(self.item_path, **self.values(self.sets))
+        return self.begin("put", self.item_path, **self.values(self.sets))
+
+    def delete(self) -> Any:
+        return self.begin("delete", self.item_path)
 
 
 def spec() -> dict[str, Any]:

@@ -110,7 +110,7 @@ class AcmeDomains(OfNode):
 
     def fetch(self) -> dict[str, Any] | None:
         config = self.client.get(self.path) or {}
-        self.acme = NodeAcme(config)
+        self.acme = NodeAcme(self.params["node"], config)
         return {key: value for key, value in config.items() if key.startswith("acme") or key == "digest"}
 
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:

@@ -147,7 +147,7 @@ TABLE = Table(
     belongs={"dns": ("api", "data", "validation_delay"), "standalone": ()},
     needed={"dns": ("api",)},
     options={
-        "type": choice("dns", "standalone")._replace(fixed=True),
+        "type": choice("dns", "standalone", fixed=True),
         "api": Option(STR, Text()),
         "data": Option({**RAW, "no_log": True}, Credentials(), {}, hidden=True),
         "validation_delay": Option(INT, Number(0, 172800), 30),

@@ -49,7 +49,7 @@ options:
   state:
     description:
       - V(absent) removes the installed certificate, whatever it is. With O(source=acme) it is revoked at the authority
-        as well. Not with O(source=self-signed).
+        as well, in the name of the account that the node orders with. Not with O(source=self-signed).
   certificates:
     description:
       - The certificate of the node in PEM format, followed by those of its authorities. Required with
@@ -61,7 +61,7 @@ options:
     type: str
   server_names:
     description:
-      - Names and addresses that O(certificates) must be valid for.
+      - Names and addresses that O(certificates) must be valid for. Only with O(source=custom).
       - Without it, the name of the node, alone or with any domain behind it. An empty list accepts any certificate.
     type: list
     elements: str
@@ -266,6 +266,10 @@ class Certificate(OfNode):
 
     def parse(self) -> None:
         given = [name for name in ("certificates", "key") if self.params[name]]
+        given += ["server_names"] if self.params["server_names"] is not None else []
+        # A key that is given where certificates belong is a secret all the same.
+        held = PEM.finditer(self.params["certificates"] or "")
+        self.module.no_log_values.update(match[0] for match in held if match[1].endswith("PRIVATE KEY"))
         if self.state == "absent" and self.source == "self-signed":
             self.problem("source 'self-signed' cannot be absent, take state present")
         if self.source != "custom" and given:
@@ -285,10 +289,33 @@ class Certificate(OfNode):
             if self.raw is not None and not self.sets and int(self.raw.get("notafter") or 0) < time.time():
                 self.module.warn(f"{self}: it has expired, install another one.")
             return
-        acme = NodeAcme(self.client.get(f"/nodes/{self.params['node']}/config") or {})
-        self.account, self.domains = acme.account, acme.names
+        self.read_acme()
         text = f"(ordered by ACME for {', '.join(self.domains)})"
         self.sets = {} if self.is_current() else {"certificates": text}
+
+    def plan(self) -> str:
+        action = super().plan()
+        if action == "delete" and self.source == "acme":
+            # Proxmox VE revokes in the name of the account, and wants the node to have domains for it.
+            self.read_acme()
+            remedy = ", or leave source out to remove the certificate without telling anybody"
+            for text, instead in self.missing():
+                self.problem(f"{text}{instead}{remedy}")
+            if self.problems:
+                raise PveError("\n".join(self.problems))
+        return action
+
+    def read_acme(self) -> None:
+        acme = NodeAcme(self.params["node"], self.client.get(f"/nodes/{self.params['node']}/config") or {})
+        self.account, self.domains = acme.account, acme.names
+
+    def missing(self) -> list[tuple[str, str]]:
+        """What the node lacks to talk to an authority, and how it gets it."""
+        if not self.domains:
+            return [("the node has no ACME domains", ", give it some with onprem.cloud.pve_acme_domains")]
+        if self.account in [item.get("name") for item in self.client.get("/cluster/acme/account") or []]:
+            return []
+        return [(f"there is no ACME account '{self.account}'", ", register it with onprem.cloud.pve_acme_account")]
 
     def has_domains(self) -> bool:
         names = sorted(map(str.lower, (self.raw or {}).get("san") or []))
@@ -306,12 +333,9 @@ class Certificate(OfNode):
             return
         if self.source == "custom":
             self.check_certificate()
-        elif not self.domains:
-            self.not_there("the node has no ACME domains", ", give it some with onprem.cloud.pve_acme_domains")
-        elif self.account not in [item.get("name") for item in self.client.get("/cluster/acme/account") or []]:
-            self.not_there(
-                f"there is no ACME account '{self.account}'", ", register it with onprem.cloud.pve_acme_account"
-            )
+            return
+        for text, remedy in self.missing():
+            self.not_there(text, remedy)
 
     def check_certificate(self) -> None:
         """What PVE would accept and no client would."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from fakepve import PveError
 
 from tests.contract import pvesh
 from tests.contract.life import Life, both, limited, lives, nothing, whole_life
@@ -110,7 +111,7 @@ def test_no_api_token_can_manage_accounts(run, name):
     limits = limited(run, Life(ACCOUNT, {"name": name}, {}, {}), Sys_Modify="/", Sys_Audit="/").ident
     message = run.fails(ACCOUNT, {**limits, "contact": "admin@example.com", "terms_agreed": True})
     assert f"'{name}'" in message
-    assert "root@pam itself" in message
+    assert "root@pam alone" in message
     assert "api_backend 'local'" in message
     assert run.api.writes() == []
 
@@ -121,6 +122,21 @@ def test_the_local_backend_manages_accounts(run, tmp_path, monkeypatch):
     assert run(ACCOUNT, given)["changed"]
     assert not run(ACCOUNT, given)["changed"]
     assert "create /cluster/acme/account" in calls.read_text()
+
+
+def test_an_account_whose_registration_was_not_answered_is_registered_once(run, login):
+    pve, begin = run.api.pve, run.api.pve.task
+    pve.time_scale, pve.acme_secs = 0.01, 60
+
+    async def lost(*args, **kwargs):
+        await begin(*args, **kwargs)
+        pve.task = begin
+        raise PveError(596, "Connection timed out")
+
+    for more in ({}, {"state": "absent"}):
+        pve.task = lost
+        assert run(ACCOUNT, {**login, "contact": "admin@example.com", "terms_agreed": True, **more})["changed"]
+    assert [task["type"] for task in pve.tasklog] == ["acmeregister", "acmedeactivate"]
 
 
 def test_what_the_authority_says_is_in_the_failure(run, login):
@@ -136,7 +152,10 @@ def test_what_the_authority_says_is_in_the_failure(run, login):
         ({"name": "new"}, ["'new'", "contact is missing"]),
         ({"name": "office", "contact": []}, ["contact is empty"]),
         ({"name": "office", "contact": ["admin"]}, ["contact", "'admin' is not a mail address"]),
-        ({"name": "office", "directory": STAGING}, ["directory is", "cannot be changed", STAGING]),
+        (
+            {"name": "office", "directory": STAGING},
+            ["directory is", "cannot be changed", STAGING, "leave directory out, or register another account"],
+        ),
         ({"name": "new", "contact": "a@b.c", "directory": "acme"}, ["'acme'", "begins with https://"]),
     ],
 )
@@ -365,7 +384,8 @@ def test_a_name_that_somebody_else_adds_meanwhile_is_not_overwritten(run, prepar
 def test_what_a_later_version_keeps_there_is_not_guessed_at(run, prepared):
     config(run)["acmedomain0"] = "domain=a.example.com,wildcard=1"
     message = run.fails(DOMAINS, {**NODE, "domains": ["a.example.com"]})
-    assert "acmedomain0 of the node is 'domain=a.example.com,wildcard=1', which cannot be read" in message
+    assert "acmedomain0 of node 'pve1' is 'domain=a.example.com,wildcard=1', which cannot be read" in message
+    assert "set it anew in the web interface" in message
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,9 @@ def test_the_key_is_shown_nowhere_and_left_nowhere(run, tmp_path):
     around = {**NODE, "_ansible_tmpdir": str(tmp_path)}
     results = [run(MODULE, {**around, **GIVEN}), run(MODULE, {**around, **OTHER})]
     run.fails(MODULE, {**around, "certificates": CHAIN, "key": OTHER_KEY})
+    # Nor where it does not belong.
+    run.fails(MODULE, {**around, "certificates": CHAIN + OTHER_KEY, "key": KEY})
+    run.fails(MODULE, {**around, "certificates": CHAIN + OTHER_KEY.replace("\n", "\r\n"), "key": KEY})
     for text in (run.output, json.dumps(results)):
         assert KEY.splitlines()[1] not in text
         assert OTHER_KEY.splitlines()[1] not in text
@@ -163,6 +166,8 @@ LOCKED = serialization.load_pem_private_key(KEY.encode(), None).private_bytes(
         ({"certificates": CHAIN}, ["key is missing"]),
         ({"key": KEY}, ["certificates is missing"]),
         ({"source": "acme", **GIVEN}, ["certificates does not belong to source 'acme'"]),
+        ({"source": "acme", "server_names": ["pve1"]}, ["server_names does not belong to source 'acme'"]),
+        ({"source": "self-signed", "server_names": []}, ["server_names does not belong to source 'self-signed'"]),
         ({"source": "self-signed", "state": "absent"}, ["'self-signed'", "state present"]),
         ({"certificates": "words", "key": KEY}, ["certificates", "no certificate in PEM format"]),
         ({"certificates": CHAIN.replace("M", "\x00M", 1), "key": KEY}, ["certificates", "damaged"]),
@@ -256,6 +261,22 @@ def test_nothing_is_ordered_for_no_name_or_as_nobody(run):
     # In check mode, a task before it may be about to make them.
     assert "ACME account 'default'" in str(run(MODULE, ACME, check=True)["warnings"])
     assert run.api.writes() == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_nothing_is_revoked_as_nobody(run, check):
+    run.api.pve.certificates["pve1"] = (CHAIN, KEY)
+    gone = {**ACME, "state": "absent"}
+    remedy = "or leave source out to remove the certificate without telling anybody"
+    message = run.fails(MODULE, gone, check=check)
+    assert "node 'pve1': the node has no ACME domains" in message
+    assert remedy in message
+    run.api.pve.node_configs.setdefault("pve1", {})["acmedomain0"] = "pve1.example.com"
+    message = run.fails(MODULE, gone, check=check)
+    assert "there is no ACME account 'default'" in message
+    assert remedy in message
+    assert run.api.writes() == []
+    assert run(MODULE, {**NODE, "state": "absent"}, check=check)["changed"]
 
 
 def test_what_the_authority_says_is_in_the_failure(run, domains):

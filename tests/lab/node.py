@@ -225,6 +225,10 @@ class Certificates:
         return await self._acme_task(v, user, "acmerenew", renew)
 
     async def _certificate_revoke(self, v: Values, user: str) -> str:
+        if v["node"] not in self.certificates:
+            name = f"/etc/pve/nodes/{v['node']}/pveproxy-ssl.pem"
+            raise PveError(500, f"can't open '{name}' - No such file or directory")
+
         def revoke() -> None:
             self.revoked.append(self.certificates.pop(v["node"])[0])
 
@@ -282,6 +286,7 @@ class Acme:
             ("PUT", f"{ACCOUNTS}/{{name}}", self._account_update),
             ("DELETE", f"{ACCOUNTS}/{{name}}", self._account_deactivate),
             ("GET", "/cluster/acme/meta", self._acme_meta),
+            ("GET", "/cluster/tasks", self._cluster_tasks),
             ("GET", "/cluster/acme/challenge-schema", self._challenges),
             ("GET", PLUGINS, self._plugin_list),
             ("POST", PLUGINS, self._plugin_create),
@@ -296,6 +301,15 @@ class Acme:
 
     async def _acme_meta(self, v: Values, user: str) -> Values:
         return self.acme_meta.get(v.get("directory", DIRECTORY), {})
+
+    async def _cluster_tasks(self, v: Values, user: str) -> list[Values]:
+        """What runs on any node, and what ran lately."""
+        keys = ("upid", "node", "id", "type", "user", "starttime", "endtime")
+        answer = [{key: task[key] for key in keys if key in task} for task in self.tasklog]
+        return [
+            {**item, **({"status": task["exitstatus"]} if "exitstatus" in task else {})}
+            for item, task in zip(answer, self.tasklog)
+        ]
 
     async def _account_list(self, v: Values, user: str) -> list[Values]:
         return [{"name": name} for name in self.acme_accounts]
@@ -314,6 +328,9 @@ class Acme:
             raise param_error(name=f"ACME account config file '{name}' already exists.")
 
         async def body() -> str:
+            await self.pause(self.acme_secs)
+            if name in self.acme_accounts:
+                raise TaskError(f"ACME account config file '{name}' already exists.")
             self.acme_registrations.append(v)
             if self.acme_meta.get(directory, {}).get("termsOfService") and not v.get("tos_url"):
                 why = "urn:ietf:params:acme:error:malformed: must agree to terms of service"

@@ -37,20 +37,25 @@ DOMAIN = PropertyString(
 class NodeAcme:
     """The configuration of a node, as the API answers it."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, node: str, config: dict[str, Any]) -> None:
         # The account, and the names that have nothing of their own.
         self.common = dict(part.partition("=")[::2] for part in str(config.get("acme") or "").split(",") if part)
         self.account = self.common.get("account", DEFAULT)
         self.listed = [name.lower() for name in self.common.get("domains", "").split(";") if name]
         # What each place holds.
-        self.placed = {place: self.parse(place, config[place]) for place in PLACES if config.get(place)}
+        self.placed = {
+            place: self.parse(f"{place} of node '{node}'", config[place]) for place in PLACES if config.get(place)
+        }
 
     @staticmethod
     def parse(place: str, value: Any) -> dict[str, Any]:
         try:
             return DOMAIN.parse(value)
         except Invalid as error:
-            raise PveError(f"{place} of the node is '{value}', which cannot be read: {error}.") from None
+            raise PveError(
+                f"{place} is '{value}', which cannot be read ({error}): set it anew in the web interface, under "
+                "Certificates of the node."
+            ) from None
 
     @property
     def names(self) -> list[str]:
