@@ -339,6 +339,20 @@ class PropertyString:
         return self.format(value)
 
 
+class Item(PropertyString):
+    """One of a list of property strings: each is checked by itself, and keys may have underscores for dashes."""
+
+    def split(self, value: Any) -> dict[str, Any]:
+        return {key.replace("_", "-"): item for key, item in super().split(value).items()}
+
+    def parse(self, value: Any) -> dict[str, Any]:
+        parsed = super().parse(value)
+        for key in self.required:
+            if key not in parsed:
+                raise Invalid(f"'{key}' is missing in '{self.format(parsed)}'")
+        return parsed
+
+
 class Retention(PropertyString):
     """How many backups are kept. A zero is the same as no such key, and nothing but zeros keeps all."""
 
