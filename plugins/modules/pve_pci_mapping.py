@@ -18,6 +18,9 @@ notes:
   - Needs the privilege C(Mapping.Modify) on C(/mapping/pci).
   - Proxmox VE does not look at the devices when a mapping is written. A virtual machine does not start if C(id),
     C(subsystem-id) or C(iommugroup) differ from what the node finds at C(path).
+seealso:
+  - module: onprem.cloud.pve_usb_mapping
+  - module: onprem.cloud.pve_dir_mapping
 extends_documentation_fragment:
   - onprem.cloud.pve
   - onprem.cloud.pve.attributes
@@ -85,19 +88,17 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.mapping import NOTE, Mapping, Vendor, table
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
-    RAW,
-    STR,
-    ArraySet,
     Boolean,
     Invalid,
+    Item,
     Number,
     Option,
-    PropertyString,
     Text,
 )
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table, argument_spec, run
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import argument_spec, run
 
 ADDRESS = re.compile(r"(?:([0-9a-f]{4,}):)?([0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?)")
 
@@ -115,68 +116,26 @@ class Addresses(Text):
         return ";".join(addresses)
 
 
-class Vendor(Text):
-    """A vendor and a device; what the node finds is compared in lower case."""
-
-    def parse(self, value: Any) -> str:
-        text = str(value).strip().lower()
-        if not re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", text):
-            raise Invalid(f"'{value}' is not a vendor and a device, such as 10de:2204")
-        return text
-
-
-class Device(PropertyString):
-    """A device of a node."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                "node": Text(),
-                "path": Addresses(),
-                "id": Vendor(),
-                "subsystem-id": Vendor(),
-                "iommugroup": Number(),
-                "description": Text(pattern=r"[^,]*", hint="a text without commas"),
-            },
-            first=("node", "path", "id"),
-        )
-
-    def split(self, value: Any) -> dict[str, Any]:
-        return {key.replace("_", "-"): item for key, item in super().split(value).items()}
-
-    def parse(self, value: Any) -> dict[str, Any]:
-        parsed = super().parse(value)
-        for key in self.first:
-            if key not in parsed:
-                raise Invalid(f"'{key}' is missing in '{self.format(parsed)}'")
-        return parsed
-
-
-TABLE = Table(
-    noun="PCI mapping",
-    path="/cluster/mapping/pci",
-    id="id",
-    required=("map",),
-    options={
-        "description": Option(STR, Text(), ""),
-        "map": Option(RAW, ArraySet(Device()), []),
-        "mdev": Option(BOOL, Boolean(), False),
-        "live_migration_capable": Option(BOOL, Boolean(), False),
+DEVICE = Item(
+    {
+        "node": Text(),
+        "path": Addresses(),
+        "id": Vendor(),
+        "subsystem-id": Vendor(),
+        "iommugroup": Number(),
+        "description": NOTE,
     },
+    required=("node", "path", "id"),
+    first=("node", "path", "id"),
 )
 
-
-class Mapping(Resource):
-    """A mapping; the API wants its devices with every write."""
-
-    result_name = "pci_mapping"
-
-    def update(self) -> Any:
-        self.sets.setdefault("map", self.current("map"))
-        return super().update()
-
-    def view(self, name: str, value: Any) -> Any:
-        return self.table.options[name].kind.format(value) if name == "map" and value else super().view(name, value)
+TABLE = table(
+    "PCI mapping",
+    "pci",
+    DEVICE,
+    mdev=Option(BOOL, Boolean(), False),
+    live_migration_capable=Option(BOOL, Boolean(), False),
+)
 
 
 def main() -> None:

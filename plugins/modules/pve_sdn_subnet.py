@@ -108,31 +108,16 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     Address,
     ArraySet,
     Boolean,
-    Invalid,
+    Item,
     Option,
-    PropertyString,
     Text,
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.sdn import STAGING, SUBNETS, VNETS, Staged
 
-
-class Range(PropertyString):
-    """The first and the last address of those that are handed out."""
-
-    def __init__(self) -> None:
-        super().__init__({"start-address": Address(), "end-address": Address()}, first=("start-address",))
-
-    def split(self, value: Any) -> dict[str, Any]:
-        return {key.replace("_", "-"): item for key, item in super().split(value).items()}
-
-    def parse(self, value: Any) -> dict[str, Any]:
-        parsed = super().parse(value)
-        for key in self.kinds:
-            if key not in parsed:
-                raise Invalid(f"'{key}' is missing in '{self.format(parsed)}'")
-        return parsed
-
+ENDS = ("start-address", "end-address")
+# The first and the last address of those that are handed out.
+RANGE = Item({key: Address() for key in ENDS}, required=ENDS, first=ENDS)
 
 TABLE = Table(
     noun="SDN subnet",
@@ -142,7 +127,7 @@ TABLE = Table(
     options={
         "gateway": Option(STR, Address()),
         "snat": Option(BOOL, Boolean(), False),
-        "dhcp_range": Option(RAW, ArraySet(Range()), []),
+        "dhcp_range": Option(RAW, ArraySet(RANGE), []),
         "dhcp_dns_server": Option(STR, Address()),
         "dnszoneprefix": Option(STR, Text(), ""),
     },

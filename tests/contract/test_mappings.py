@@ -1,17 +1,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of PCI devices."""
+"""Names of PCI and USB devices and of directories."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.contract.life import Life, limited, lives, whole_life
-from tests.lab.cluster import PCI
+from tests.lab.cluster import DIR, PCI, USB
 
 MODULE = "pve_pci_mapping"
 FIRST = {"node": "pve1", "path": "0000:01:00", "id": "10de:2204", "subsystem-id": "1458:403b", "iommugroup": 12}
 SECOND = {"node": "pve2", "path": "0000:41:00.0;0000:42:00.0", "id": "10de:2204", "description": "the other one"}
+USB_MODULE, DIR_MODULE = "pve_usb_mapping", "pve_dir_mapping"
+DONGLE = {"node": "pve1", "id": "0529:0abc"}
+PORT = {"node": "pve2", "id": "0529:0abc", "path": "1-2.3", "description": "behind the hub"}
+HERE = {"node": "pve1", "path": "/srv/drawings"}
+THERE = {"node": "pve2", "path": "/mnt/tank/drawings"}
 GPU = {"id": "gpu", "map": [FIRST, SECOND], "description": "for transcoding"}
 
 
@@ -41,7 +46,33 @@ LIVES = (
         ],
         removed=["description"],
     ),
+    Life(
+        USB_MODULE,
+        {"id": "dongle"},
+        {"map": [DONGLE, PORT], "description": "for drawing"},
+        {"description": "for the office", "map": [DONGLE]},
+        spellings=[
+            {"map": [PORT, DONGLE]},
+            {"map": ["id=0529:0ABC,node=pve1", PORT]},
+            {"map": [DONGLE, "path=1-2.3,description=behind the hub,node=pve2,id=0529:0abc"]},
+        ],
+        removed=["description"],
+    ),
+    Life(
+        DIR_MODULE,
+        {"id": "drawings"},
+        {"map": [HERE, THERE], "description": "of the office"},
+        {"description": "of the house", "map": [HERE, {**THERE, "path": "/mnt/other"}]},
+        spellings=[
+            {"map": [THERE, HERE]},
+            {"map": ["path=/srv/drawings,node=pve1", "node=pve2,path=/mnt/tank/drawings"]},
+            {"map": [{**HERE, "path": "/srv/drawings/"}, THERE]},
+        ],
+        removed=["description"],
+    ),
 )
+# The path of the privilege, by module.
+PATHS = {MODULE: "/mapping/pci", USB_MODULE: "/mapping/usb", DIR_MODULE: "/mapping/dir"}
 
 
 @lives(*LIVES)
@@ -51,7 +82,7 @@ def test_whole_life(run, life):
 
 @lives(*LIVES)
 def test_the_documented_privileges_are_enough_and_necessary(run, life):
-    privileges = {"Mapping_Modify": "/mapping/pci"}
+    privileges = {"Mapping_Modify": PATHS[life.module]}
     whole_life(run, limited(run, life, **privileges))
     for privilege in privileges:
         fewer = limited(run, life, **{name: path for name, path in privileges.items() if name != privilege})
@@ -134,3 +165,50 @@ def test_bad_input_is_refused_before_anything_is_written(run, given, words):
     message = run.fails(MODULE, {"id": "gpu", **given})
     assert [word for word in words if word not in message] == []
     assert run.api.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "words"),
+    [
+        (USB_MODULE, {}, ["'new'", "map is missing"]),
+        (USB_MODULE, {"map": [{"node": "pve1"}]}, ["'id' is missing in 'node=pve1'"]),
+        (USB_MODULE, {"map": [{**DONGLE, "id": "0529"}]}, ["id", "'0529' is not a vendor and a device"]),
+        (USB_MODULE, {"map": [{**DONGLE, "path": "/dev/bus/usb/001"}]}, ["path", "a bus and a port, such as 1-2"]),
+        (USB_MODULE, {"map": [{**DONGLE, "port": "1-2"}]}, ["unknown key 'port'"]),
+        (DIR_MODULE, {"map": []}, ["map is empty"]),
+        (DIR_MODULE, {"map": [{"node": "pve1"}]}, ["'path' is missing in 'node=pve1'"]),
+        (DIR_MODULE, {"map": [{**HERE, "path": "drawings"}]}, ["'drawings' is not an absolute path"]),
+        (DIR_MODULE, {"map": [{**HERE, "path": "/"}]}, ["'/' is not an absolute path"]),
+        (DIR_MODULE, {"map": [{**HERE, "path": "/srv/a;b"}]}, ["without any of ;,=()"]),
+        (DIR_MODULE, {"map": [HERE, {**HERE, "path": "/srv"}]}, ["node 'pve1' has 2 directories", "one of them"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_bad_input_of_the_others_is_refused_before_anything_is_written(run, module, given, words):
+    run.api.requests()
+    message = run.fails(module, {"id": "new", **given})
+    assert [word for word in words if word not in message] == []
+    assert run.api.writes() == []
+
+
+def test_what_they_hold_goes_along_with_every_change(run):
+    """Proxmox VE refuses a change that does not repeat it."""
+    for module, area, created in ((USB_MODULE, USB, [DONGLE]), (DIR_MODULE, DIR, [HERE])):
+        run(module, {"id": "one", "map": created})
+        assert run(module, {"id": "one", "description": "changed"})["changed"]
+        assert len(run.api.pve.area(area)["one"]["map"]) == 1
+
+
+def test_a_directory_that_is_not_there_in_the_words_of_the_api(run):
+    run.api.pve.no_directories.add("/srv/drawings")
+    assert "Path /srv/drawings does not exist" in run.fails(DIR_MODULE, {"id": "drawings", "map": [HERE]})
+    assert run(DIR_MODULE, {"id": "drawings", "map": [THERE]})["changed"]
+    assert "Path /srv/drawings does not exist" in run.fails(DIR_MODULE, {"id": "drawings", "map": [HERE, THERE]})
+
+
+def test_another_usb_port_is_a_change(run):
+    run(USB_MODULE, {"id": "dongle", "map": [DONGLE]})
+    assert run(USB_MODULE, {"id": "dongle", "map": [{**DONGLE, "path": "1-2"}]})["changed"]
+    assert run.api.pve.area(USB)["dongle"]["map"] == ["node=pve1,id=0529:0abc,path=1-2"]
+    run.api.pve.area(USB)["dongle"]["map"] = ["node=pve1,path=1-3,id=0529:0abc"]
+    assert run(USB_MODULE, {"id": "dongle", "map": [{**DONGLE, "path": "1-2"}]})["changed"]

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fakepve import PveError
@@ -18,11 +19,13 @@ NOTIFICATIONS = "/cluster/notifications"
 ENDPOINTS = f"{NOTIFICATIONS}/endpoints"
 MATCHERS = f"{NOTIFICATIONS}/matchers"
 METRICS = "/cluster/metrics/server"
-PCI = "/cluster/mapping/pci"
+PCI, USB, DIR = (f"/cluster/mapping/{kind}" for kind in ("pci", "usb", "dir"))
+# What the API calls them in refusals.
+MAPPINGS = {PCI: "hardware", USB: "hardware", DIR: "directory"}
 HA = "/cluster/ha"
 RESOURCES, RULES, GROUPS = f"{HA}/resources", f"{HA}/rules", f"{HA}/groups"
-OWN = (NOTIFICATIONS, METRICS, PCI, HA)
-LISTED_WITH_DIGEST = (PCI, RESOURCES, RULES, GROUPS)
+OWN = (NOTIFICATIONS, METRICS, *MAPPINGS, HA)
+LISTED_WITH_DIGEST = (*MAPPINGS, RESOURCES, RULES, GROUPS)
 NOT_IN_SCHEMA = "property is not defined in schema and the schema does not allow additional properties"
 ENDPOINT_TYPES = ("gotify", "sendmail", "smtp", "webhook")
 SEVERITIES = ("info", "notice", "warning", "error", "unknown")
@@ -47,6 +50,10 @@ def without_secrets(values: Values) -> Values:
     if "secret" in shown:
         shown["secret"] = [item.split(",value=")[0] for item in shown["secret"]]
     return shown
+
+
+def of_type(kind: str, values: Values) -> Values:
+    return {**values, "type": kind}
 
 
 class Cluster(Records):
@@ -77,15 +84,16 @@ class Cluster(Records):
         ),
     )
 
-    areas_mappings = (
+    areas_mappings = tuple(
         Area(
-            PCI,
+            collection,
             "id",
             missing=(500, "mapping '{id}' not found"),
-            taken="create hardware mapping failed: pci ID '{id}' already defined",
-            stored=lambda values: {**values, "type": "pci"},
+            taken=f"create {noun} mapping failed: {kind} ID '{{id}}' already defined",
+            stored=partial(of_type, kind),
             idempotent=True,
-        ),
+        )
+        for (collection, noun), kind in zip(MAPPINGS.items(), ("pci", "usb", "dir"))
     )
 
     areas_ha = (
@@ -114,6 +122,7 @@ class Cluster(Records):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.no_directories: set[str] = set()  # paths that the first node does not have
         for collection, objects in BUILTIN.items():
             for name, values in objects.items():
                 self.area(collection)[name] = {**values, "origin": "builtin"}
@@ -170,6 +179,7 @@ class Cluster(Records):
     def record_create(self, area: Area, ident: str, values: Values) -> Any:
         if area.collection.startswith(HA):
             return self._ha_create(area, ident, values)
+        self._check_directories(area, values)
         if not area.collection.startswith(NOTIFICATIONS):
             return super().record_create(area, ident, values)
         if any(ident in objects for name, objects in self.records.items() if name.startswith(NOTIFICATIONS)):
@@ -177,11 +187,20 @@ class Cluster(Records):
         self._check_notification(area, values)
         return super().record_create(area, ident, {**values, "origin": "user-created"})
 
+    def _check_directories(self, area: Area, values: Values, words: str = "") -> None:
+        """The node that answers looks for its own directories; nobody looks for those of the others."""
+        for item in values.get("map", []) if area.collection == DIR else ():
+            node, path = item.removeprefix("node=").split(",path=")
+            if node == min(self.nodes) and path in self.no_directories:
+                raise PveError(500, f"{words}Path {path} does not exist")
+
     def record_update(self, area: Area, ident: str, values: Values) -> Any:
         if area.collection.startswith(HA):
             return self._ha_update(area, ident, values)
-        if area.collection == PCI and not values.get("map"):
-            raise PveError(500, "update hardware mapping failed: missing value for required option 'map'")
+        if area.collection in MAPPINGS and not values.get("map"):
+            words = f"update {MAPPINGS[area.collection]} mapping failed"
+            raise PveError(500, f"{words}: missing value for required option 'map'")
+        self._check_directories(area, values, "update directory mapping failed: ")
         if not area.collection.startswith(NOTIFICATIONS):
             return super().record_update(area, ident, values)
         current = self.area(area.collection).get(ident)
