@@ -15,8 +15,8 @@ description:
   - Older backups of the guest are pruned as the storage says, unless O(remove=false).
 notes:
   - Needs the privileges C(VM.Backup) and C(VM.Audit) on the guest and C(Datastore.AllocateSpace) on the storage.
-    O(prune_backups) needs C(Datastore.Allocate) on the storage, O(bwlimit), O(performance) and O(ionice) need
-    C(Sys.Modify) on C(/).
+    O(prune_backups) needs C(Datastore.Allocate) on the storage, O(fleecing) C(Datastore.AllocateSpace) on its storage,
+    O(bwlimit), O(performance) and O(ionice) need C(Sys.Modify) on C(/).
 seealso:
   - module: onprem.cloud.pve_backup_job
   - module: onprem.cloud.pve_storage
@@ -47,8 +47,8 @@ options:
     choices: ["0", "1", gzip, lzo, zstd]
   notes_template:
     description:
-      - Notes of the backup; the variables are C({{cluster}}), C({{guestname}}), C({{node}}) and C({{vmid}}). In a
-        playbook they are written with the tag C(!unsafe).
+      - Notes of the backup on one line, C(\n) is a new line and C(\\) a backslash; the variables are C({{cluster}}),
+        C({{guestname}}), C({{node}}) and C({{vmid}}). In a playbook they are written with the tag C(!unsafe).
     type: str
   protected:
     description: Whether the backup is protected from pruning and deletion.

@@ -16,11 +16,15 @@ description:
     is written to the job even if its value is the one that Proxmox VE ships with.
   - Pruning counts all backups of a guest on a storage, no matter which job made them. Two jobs with different
     O(prune_backups) on one storage delete each other's archives, and the module warns of it.
-  - The older C(starttime) and C(dow) are said with O(schedule), for example C(mon,tue 02:00).
+  - The older C(starttime) and C(dow) are said with O(schedule), for example C(mon,tue 02:00), and C(maxfiles) with
+    O(prune_backups), for example C(keep-last=3). A job of Proxmox VE 8 that has C(maxfiles) still loses it when
+    O(prune_backups) is changed.
 notes:
-  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/), C(Datastore.Audit) on the storage and C(VM.Backup) on
-    C(/pool/NAME) for O(pool).
-  - O(tmpdir), O(dumpdir) and O(script) are reserved to C(root@pam), use O(api_backend=local).
+  - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/), C(Datastore.Allocate) and C(Datastore.AllocateSpace) on
+    the storage that the job has and the one that it gets (C(local) for a job without), C(Datastore.AllocateSpace) on
+    the storage of O(fleecing) and C(VM.Backup) on C(/pool/NAME) for O(pool).
+  - O(tmpdir), O(dumpdir) and O(script), and all of a job that has O(dumpdir), are reserved to C(root@pam), use
+    O(api_backend=local).
 seealso:
   - module: onprem.cloud.pve_backup
   - module: onprem.cloud.pve_storage
@@ -92,8 +96,9 @@ options:
     type: bool
   notes_template:
     description:
-      - Notes of the backups; the variables are C({{cluster}}), C({{guestname}}), C({{node}}) and C({{vmid}}). In a
-        playbook they are written with the tag C(!unsafe). Needs O(storage).
+      - Notes of the backups on one line, C(\n) is a new line and C(\\) a backslash; the variables are C({{cluster}}),
+        C({{guestname}}), C({{node}}) and C({{vmid}}). In a playbook they are written with the tag C(!unsafe). Needs
+        O(storage).
     type: str
   notification_mode:
     description: Whether notifications follow the matchers, go to O(mailto), or whichever of them is set.
@@ -182,6 +187,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import root_only
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     INT,
@@ -198,6 +204,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import R
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.vzdump import OPTIONS
 
 SELECTIONS = ("vmid", "pool", "all")
+ROOT_ONLY = ("tmpdir", "dumpdir", "script")
 WITH_STORAGE = ("notes_template", "protected")  # PVE takes them together with the storage only
 
 
@@ -210,6 +217,7 @@ TABLE = Table(
     noun="backup job",
     path="/cluster/backup",
     id="id",
+    configid=True,
     required=("schedule",),
     options={
         "schedule": Option(STR, Text()),
@@ -239,7 +247,7 @@ class BackupJob(Resource):
     jobs: list[dict[str, Any]]
 
     def fetch(self) -> dict[str, Any] | None:
-        self.jobs = self.client.get(self.path)
+        self.jobs = [with_retention(job) for job in self.client.get(self.path)]
         return next((job for job in self.jobs if str(job.get("id")) == self.name), None)
 
     def compare(self) -> None:
@@ -260,6 +268,12 @@ class BackupJob(Resource):
         for name in WITH_STORAGE:
             if name in self.sets and not self.after("storage"):
                 self.problem(f"{name} needs a storage, give storage too")
+        changes = {*self.sets, *self.deletes}
+        mine = [name for name in ROOT_ONLY if name in changes]
+        if mine:
+            root_only(self, f"set {' and '.join(mine)} of a job")
+        elif changes and self.raw is not None and self.current("dumpdir"):
+            root_only(self, "change a job with a dumpdir")
         if self.problems:
             return
         if "schedule" in self.sets:
@@ -291,6 +305,10 @@ class BackupJob(Resource):
 
     def storage(self, name: str) -> dict[str, Any] | None:
         return next((storage for storage in self.client.get("/storage") if storage["storage"] == name), None)
+
+    def gone(self) -> list[str]:
+        outdated = "maxfiles" in self.raw and "prune_backups" in {*self.sets, *self.deletes}
+        return [*super().gone(), *(["maxfiles"] if outdated else [])]
 
     def values(self, names: dict[str, Any]) -> dict[str, Any]:
         values = super().values(names)
@@ -327,6 +345,14 @@ class BackupJob(Resource):
         kind = self.table.options["prune_backups"].kind
         found = keep or kind.parse((self.storage(storage) or {}).get("prune-backups") or {}) or {"keep-all": True}
         return kind.format(found)
+
+
+def with_retention(job: dict[str, Any]) -> dict[str, Any]:
+    """A job of Proxmox VE 8 that says with maxfiles how many backups stay."""
+    if "maxfiles" not in job or job.get("prune-backups"):
+        return job
+    most = int(job["maxfiles"])
+    return {**job, "prune-backups": {"keep-last": most} if most else {"keep-all": 1}}
 
 
 def apart(one: dict[str, Any], other: dict[str, Any]) -> bool:

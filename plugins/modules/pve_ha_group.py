@@ -91,6 +91,7 @@ TABLE = Table(
     noun="HA group",
     path="/cluster/ha/groups",
     id="group",
+    configid=True,
     required=("nodes",),
     options={
         "nodes": Option(RAW, Nodes(), {}),

@@ -124,6 +124,7 @@ TABLE = Table(
     noun="HA rule",
     path="/cluster/ha/rules",
     id="rule",
+    configid=True,
     required=("type", "resources"),
     belongs=BELONGS,
     needed=NEEDED,

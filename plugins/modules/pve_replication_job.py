@@ -15,8 +15,8 @@ description:
   - A deleted job is gone once the node of the guest has cleaned up after it, which it does with its next run. Until
     then the module counts it as deleted.
 notes:
-  - Needs the privileges C(VM.Replicate) and C(VM.Audit) on the guest. With C(Sys.Audit) on C(/) a schedule is checked
-    in check mode too.
+  - Needs the privileges C(VM.Replicate) and C(VM.Audit) on the guest. Proxmox VE 8 has no C(VM.Replicate), there
+    C(Datastore.Allocate) on C(/storage) takes its place.
 seealso:
   - module: onprem.cloud.pve_backup_job
 extends_documentation_fragment:
@@ -141,10 +141,9 @@ class ReplicationJob(Resource):
         try:
             self.client.get("/cluster/jobs/schedule-analyze", schedule=schedule, iterations=1)
         except PveError as error:
-            if error.status not in (400, 403):
+            if error.status != 400:
                 raise
-            if error.status == 400:
-                self.problem(f"schedule: '{schedule}' is not a calendar event such as '*/15' ({error.text})")
+            self.problem(f"schedule: '{schedule}' is not a calendar event such as '*/15' ({error.text})")
 
     def check_target(self, vmid: str, target: str) -> None:
         nodes = sorted(node["node"] for node in self.client.get("/nodes"))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +49,6 @@ LIFE = Life(
         "pbs_change_detection_mode": "metadata",
         "exclude_path": ["/tmp/?*", "/var/a, b"],
         "stdexcludes": False,
-        "tmpdir": "/var/tmp/backup",
-        "dumpdir": "/srv/dump",
-        "script": "/usr/local/bin/hook",
         "storage": "backups",
     },
     spellings=[
@@ -83,9 +79,39 @@ def test_whole_life(run, life):
 @lives(LIFE)
 def test_whole_life_with_no_more_privileges_than_are_documented(run, life):
     run.api.pve.storages["backups"] = {"type": "dir", "path": "/srv/backups", "content": "backup", "active": 1}
-    changes = {key: value for key, value in life.changes.items() if key not in ("tmpdir", "dumpdir", "script")}
-    life = limited(run, replace(life, changes=changes), Sys_Audit="/", Sys_Modify="/", Datastore_Audit="/storage")
-    whole_life(run, life)
+    privileges = {
+        "Sys_Audit": "/",
+        "Sys_Modify": "/",
+        "Datastore_Allocate": "/storage",
+        "Datastore_AllocateSpace": "/storage",
+    }
+    whole_life(run, limited(run, life, **privileges))
+    for privilege in privileges:
+        fewer = limited(run, life, **{name: path for name, path in privileges.items() if name != privilege})
+        assert "privilege" in run.fails(life.module, {**fewer.ident, **life.created})
+
+
+ROOT_ONLY = {"tmpdir": "/var/tmp/backup", "dumpdir": "/srv/dump", "script": "/usr/local/bin/hook"}
+
+
+def test_what_root_alone_may_set(run, api):
+    """Also what it takes to remove it, and everything else of a job with a directory of its own."""
+    root = {"api_password": api.pve.password, "api_token_id": None, "api_token_secret": None}
+    for option, value in ROOT_ONLY.items():
+        run("pve_backup_job", {**JOB, **root})
+        api.requests()
+        for check in (True, False):
+            message = run.fails("pve_backup_job", {**JOB, option: value}, check=check)
+            assert f"backup job 'nightly': Proxmox VE lets root@pam alone set {option} of a job" in message
+            assert "api_backend 'local'" in message
+        assert api.writes() == []
+        assert run("pve_backup_job", {**JOB, **root, option: value})["changed"]
+        assert not run("pve_backup_job", {**JOB, option: value})["changed"]
+        assert f"set {option} of a job" in run.fails("pve_backup_job", {**JOB, option: ""})
+        if option == "dumpdir":
+            assert "alone change a job with a dumpdir" in run.fails("pve_backup_job", {**JOB, "comment": "x"})
+        assert run("pve_backup_job", {**JOB, **root, option: ""})["changed"]
+        assert not run("pve_backup_job", {**JOB, option: ""})["changed"]
 
 
 def test_trap_backup_jobs_are_created_with_schedule_and_retention(run):
@@ -149,6 +175,10 @@ def test_notes_are_sent_together_with_the_storage(run, api, job):
         ({**JOB, "storage": None, "notes_template": "x"}, ["notes_template needs a storage"]),
         ({**JOB, "prune_backups": "keep-first=1"}, ["prune_backups: unknown key 'keep-first'"]),
         ({**JOB, "prune_backups": "keep-all=1,keep-last=1"}, ["prune_backups: 'keep-all' keeps every backup"]),
+        ({**JOB, "fleecing": {"enabled": True}}, ["fleecing: 'storage' is missing"]),
+        ({**JOB, "notes_template": "two\nlines"}, ["notes_template", "one line", "write \\n for a new line"]),
+        ({**JOB, "notes_template": "100\\%"}, ["notes_template: '\\%' means nothing", "write '\\\\' for a backslash"]),
+        ({**JOB, "id": "my job"}, ["backup job 'my job'", "no name of letters, digits, dashes and underscores"]),
         ({**JOB, "performance": "max-workers=0"}, ["max-workers: 0 is out of range, it must be at least 1"]),
     ],
 )
@@ -161,6 +191,26 @@ def test_bad_input_is_refused_before_the_first_write(run, api, options, words):
 def test_a_storage_that_is_not_there_yet_is_no_error_in_check_mode(run):
     result = run("pve_backup_job", {**JOB, "storage": "nosuch"}, check=True)
     assert "storage 'nosuch' does not exist" in str(result["warnings"])
+
+
+@pytest.mark.parametrize(("kept", "means"), [(3, {"keep-last": 3}), (0, {"keep-all": True})])
+def test_what_8_has_from_before_there_was_a_retention(run, api, kept, means):
+    """A job that was never changed since says maxfiles, and refuses prune-backups beside it."""
+    api.pve.version = "8.4.14"
+    run("pve_backup_job", JOB)
+    job = api.pve.area("/cluster/backup")["nightly"]
+    job["maxfiles"] = kept
+    life = Life("pve_backup_job", {"id": "nightly"}, {}, {})
+    nothing(run, life, {"prune_backups": means})
+    result = both(run, life, {"prune_backups": {"keep-daily": 7}})
+    assert result["diff"]["before"] == {"prune_backups": "keep-last=3" if kept else "keep-all=1"}
+    assert api.pve.area("/cluster/backup")["nightly"]["prune-backups"] == "keep-daily=7"
+    assert "maxfiles" not in api.pve.area("/cluster/backup")["nightly"]
+    api.pve.area("/cluster/backup")["nightly"].update({"maxfiles": kept})
+    del api.pve.area("/cluster/backup")["nightly"]["prune-backups"]
+    assert warned(run("pve_backup_job", {**JOB, "id": "weekly", "prune_backups": {"keep-last": 4}}))
+    both(run, life, {"prune_backups": ""})
+    nothing(run, life, {"prune_backups": ""})
 
 
 # ----------------------------------------------------------------------------- one policy for each storage
@@ -225,7 +275,8 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "notes_template": text,
     "notification_mode": st.sampled_from(["auto", "legacy-sendmail", "notification-system"]),
     "mailto": st.lists(st.sampled_from(["a@x.test", "b@x.test", "root@pam"]), unique=True),
-    "fleecing": st.fixed_dictionaries({}, optional={"enabled": st.booleans(), "storage": st.just("local-lvm")}),
+    "fleecing": st.fixed_dictionaries({"storage": st.just("local-lvm")}, optional={"enabled": st.booleans()})
+    | st.just({"enabled": False}),
     "performance": st.fixed_dictionaries({}, optional={"max-workers": st.integers(1, 256)}),
     "bwlimit": st.integers(0, 10**6),
     "ionice": st.integers(0, 8),

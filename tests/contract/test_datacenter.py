@@ -227,8 +227,14 @@ def test_whole_life_of_a_replication_job(run, api, nodes, life):
 
 
 @lives(REPLICATION)
-def test_whole_life_of_a_replication_job_with_no_more_privileges_than_are_documented(run, nodes, life):
+def test_whole_life_of_a_replication_job_with_no_more_privileges_than_are_documented(run, api, nodes, life):
     whole_life(run, limited(run, life, VM_Replicate="/vms/100", VM_Audit="/vms/100"))
+    api.pve.run_replication()
+    api.pve.version = "8.4.14"
+    assert "Datastore.Allocate" in run.fails(
+        life.module, {**limited(run, life, VM_Audit="/vms/100").ident, **life.created}
+    )
+    whole_life(run, limited(run, life, Datastore_Allocate="/storage", VM_Audit="/vms/100"))
 
 
 def test_a_deleted_job_is_gone_when_the_node_has_cleaned_up(run, api, nodes):

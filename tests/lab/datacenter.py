@@ -211,6 +211,7 @@ class Datacenter(Storages, Backups, Records):
 
     def record_create(self, area: Area, ident: str, values: Values) -> Any:
         check_event(values)
+        check_job(values)
         if area.collection == "/cluster/replication" and values["target"] not in self.nodes:
             raise PveError(500, f"Target '{values['target']}' does not exist.")
         if area.collection == "/cluster/backup":
@@ -224,6 +225,14 @@ class Datacenter(Storages, Backups, Records):
 
     def record_update(self, area: Area, ident: str, values: Values) -> Any:
         check_event(values)
+        check_job(values)
+        job = self.area(area.collection).get(ident, {})
+        gone = re.split(r"[\s,;]+", str(values.get("delete") or ""))
+        if "maxfiles" in job and "maxfiles" not in gone and values.get("prune-backups"):
+            # Only 8 has jobs with it, from before there was another way.
+            raise PveError(
+                500, "400 Parameter verification failed.\nprune-backups: option conflicts with option 'maxfiles'\n"
+            )
         return super().record_update(area, ident, values)
 
     def _handler(self, area: Area, verb: str, one: bool) -> Callable[..., Any]:
@@ -235,7 +244,43 @@ class Datacenter(Storages, Backups, Records):
             jobs[values["id"]]["remove_job"] = "local" if values.get("keep") else "full"
 
         marked = area.collection == "/cluster/replication" and verb == "DELETE"
-        return mark if marked else super()._handler(area, verb, one)
+        handle = mark if marked else super()._handler(area, verb, one)
+        allow = {"/cluster/replication": self._allow_replication, "/cluster/backup": self._allow_backup}
+        if verb == "GET" or area.collection not in allow:
+            return handle
+
+        async def allowed(values: Values, user: str) -> Any:
+            allow[area.collection](values, user)
+            return await handle(values, user)
+
+        return allowed
+
+    def _allow_replication(self, values: Values, user: str) -> None:
+        """With 9 there is a privilege for it."""
+        if self.version.startswith("8."):
+            self.require(user, "/storage", "Datastore.Allocate")
+        else:
+            self.require(user, f"/vms/{values['id'].partition('-')[0]}", "VM.Replicate")
+
+    def _allow_backup(self, values: Values, user: str) -> None:
+        """What a job may be given depends on the options, and on what it has."""
+        gone = re.split(r"[\s,;]+", str(values.get("delete") or ""))
+        job = self.area("/cluster/backup").get(values["id"], {})
+        if user == "root@pam" or not values.keys() - {"id"}:
+            return
+        for key in ("tmpdir", "dumpdir", "script"):
+            if key in values or key in gone:
+                raise PveError(400, "Parameter verification failed.", {key: "Only root may set this option."})
+        if job.get("dumpdir"):
+            raise PveError(500, "only root@pam may edit jobs with a 'dumpdir' option.")
+        if {"bwlimit", "ionice", "performance"} & {*values, *gone}:
+            self.require(user, "/", "Sys.Modify")
+        fleecing = properties(values["fleecing"]) if values.get("fleecing") else {}
+        if fleecing.get("storage"):
+            self.require(user, f"/storage/{fleecing['storage']}", "Datastore.AllocateSpace")
+        for storage in (values.get("storage"), job.get("storage", "local") if job else values.get("storage", "local")):
+            if storage:
+                self.require(user, f"/storage/{storage}", "Datastore.Allocate")
 
     def run_replication(self) -> None:
         """What the nodes do with the jobs that are marked."""
@@ -249,6 +294,19 @@ class Datacenter(Storages, Backups, Records):
     async def _analyze(self, values: Values, user: str) -> list[Values]:
         check_event(values)
         return [{"timestamp": 1795359600, "utc": "Sun Nov 22 15:00:00 2026"}]
+
+
+def check_job(values: Values) -> None:
+    template = str(values.get("notes-template") or "")
+    wrong = "contains a line feed\n" if "\n" in template else ""
+    if re.search(r"\\[^n\\]", template):
+        wrong = "found unknown: escape sequence\n"
+    if wrong:
+        raise PveError(400, "Parameter verification failed.", {"notes-template": wrong})
+    fleecing = properties(values["fleecing"]) if values.get("fleecing") else {}
+    if fleecing.get("enabled") == "1" and not fleecing.get("storage"):
+        why = "invalid format - format error\n'storage' parameter is required when 'enabled' is set\n"
+        raise PveError(400, "Parameter verification failed.", {"fleecing": why})
 
 
 def check_event(values: Values) -> None:

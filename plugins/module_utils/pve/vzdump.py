@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     INT,
@@ -11,6 +14,7 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     RAW,
     STR,
     Boolean,
+    Invalid,
     Items,
     Number,
     Option,
@@ -20,6 +24,29 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
     choice,
 )
 
+
+class Template(Text):
+    """Notes with variables, on one line."""
+
+    def parse(self, value: Any) -> str:
+        text = super().parse(value)
+        if "\n" in text:
+            raise Invalid("Proxmox VE takes one line, write \\n for a new line")
+        unknown = re.search(r"\\([^n\\]|$)", re.sub(r"\\[n\\]", "", text))
+        if unknown:
+            raise Invalid(f"'{unknown[0]}' means nothing, write '\\\\' for a backslash")
+        return text
+
+
+class Fleecing(PropertyString):
+    """Where writes wait; PVE knows no such place by itself."""
+
+    def check(self, value: dict[str, Any]) -> None:
+        super().check(value)
+        if value.get("enabled") and "storage" not in value:
+            raise Invalid("'storage' is missing")
+
+
 OPTIONS = {
     "mode": choice("snapshot", "suspend", "stop"),
     "compress": choice("0", "1", "gzip", "lzo", "zstd"),
@@ -27,9 +54,9 @@ OPTIONS = {
     "prune_backups": Option(RAW, Retention()),
     "remove": Option(BOOL, Boolean()),
     "protected": Option(BOOL, Boolean()),
-    "notes_template": Option(STR, Text()),
+    "notes_template": Option(STR, Template()),
     "notification_mode": choice("auto", "legacy-sendmail", "notification-system"),
-    "fleecing": Option(RAW, PropertyString({"enabled": Boolean(), "storage": Text()})),
+    "fleecing": Option(RAW, Fleecing({"enabled": Boolean(), "storage": Text()})),
     "performance": Option(RAW, PropertyString({"max-workers": Number(1, 256), "pbs-entries-max": Number(1)})),
     "bwlimit": Option(INT, Number()),
     "ionice": Option(INT, Number(0, 8)),
