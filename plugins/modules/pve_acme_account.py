@@ -118,6 +118,7 @@ TABLE = Table(
     path="/cluster/acme/account",
     id="name",
     detail=True,
+    configid=True,
     required=("contact",),
     instead="leave {} out, or register another account under another name",
     options={

@@ -176,6 +176,12 @@ class Configuration(CephObject):
             return
         if "cluster_network" in self.sets and "network" not in self.sets:
             self.problem("cluster_network needs network, give both or neither")
+        for name in ("network", "cluster_network"):
+            if "," in self.sets.get(name, ""):
+                self.problem(
+                    f"{name} '{self.sets[name]}' is more than one, and Proxmox VE begins with one network: give one, "
+                    "and add the others to /etc/pve/ceph.conf by Ceph's own manual"
+                )
         self.check_sizes()
 
     def create(self) -> None:

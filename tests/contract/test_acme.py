@@ -151,6 +151,7 @@ def test_what_the_authority_says_is_in_the_failure(run, login):
     [
         ({"name": "new"}, ["'new'", "contact is missing"]),
         ({"name": "office", "contact": []}, ["contact is empty"]),
+        ({"name": "2nd", "contact": "a@b.c", "terms_agreed": True}, ["'2nd'", "that begins with a letter"]),
         ({"name": "office", "contact": ["admin"]}, ["contact", "'admin' is not a mail address"]),
         (
             {"name": "office", "directory": STAGING},

@@ -167,6 +167,7 @@ def test_a_configuration_is_never_written_again(installed, options, words, check
     [
         ({"network": "192.0.2.0"}, ["network", "'192.0.2.0'", "192.0.2.0/24"]),
         ({"cluster_network": "192.0.2.0/24"}, ["cluster_network needs network"]),
+        ({"network": "192.0.2.0/24, 198.51.100.0/24"}, ["network '192.0.2.0/24, 198.51.100.0/24'", "one network"]),
         ({"size": 1, "min_size": 1}, ["size 1 loses data", "min_size 1", "force"]),
         ({"size": 2, "min_size": 3}, ["min_size 3 is more than size 2"]),
         ({"size": 8}, ["size", "at most 7"]),
@@ -174,6 +175,7 @@ def test_a_configuration_is_never_written_again(installed, options, words, check
 )
 def test_a_configuration_that_cannot_be_is_refused_before_the_first_write(installed, options, words):
     has(installed.fails("pve_ceph_init", {**NODE, **options}), *words)
+    has(installed.fails("pve_ceph_init", {**NODE, **options}, check=True), *words)
     assert installed.api.writes() == []
 
 
@@ -681,7 +683,8 @@ def test_another_size_leaves_the_least_number_of_copies_alone(ceph):
     [
         ({"size": 1, "min_size": 1}, ["size 1 loses data", "min_size 1 loses data", "force"]),
         ({"min_size": 1}, ["min_size 1 loses data"]),
-        ({"size": 2, "min_size": 3}, ["min_size 3 is more than size 2"]),
+        ({"size": 2, "min_size": 3}, ["min_size 3 is more than size 2", "give min_size 2 or less, or a greater size"]),
+        ({"size": 1, "force": True}, ["min_size 2 is more than size 1", "give min_size 1 or less"]),
         ({"name": "a pool"}, ["is not a name of a pool"]),
         ({"crush_rule": "nosuch"}, ["crush_rule 'nosuch' does not exist", "replicated_rule"]),
         ({"target_size": "many"}, ["target_size", "'many' is not a size"]),

@@ -79,9 +79,11 @@ class CephObject(Resource):
         for name in ("size", "min_size"):
             if self.sets.get(name) == 1 and not self.params["force"]:
                 self.problem(f"{name} 1 loses data with the first broken disk, give 2 or more, or set force to true")
-        if {"size", "min_size"} & self.sets.keys() and self.after("min_size") > self.after("size"):
+        size, least = self.after("size"), self.after("min_size")
+        if {"size", "min_size"} & self.sets.keys() and least > size:
             self.problem(
-                f"min_size {self.after('min_size')} is more than size {self.after('size')}, nothing could be written"
+                f"min_size {least} is more than size {size}, nothing could be written: give min_size {size} or less, "
+                "or a greater size"
             )
 
     def consent(self, what: str) -> None:
