@@ -21,9 +21,10 @@ notes:
   - Needs C(VM.Audit) on C(/vms) for guests, their configurations, the addresses of containers and replication,
     C(VM.GuestAgent.Audit) (C(VM.Monitor) in Proxmox VE 8) for the addresses of virtual machines, C(Datastore.Audit) on
     C(/storage) for storages, C(Pool.Audit) on C(/pool) for pools, C(Mapping.Audit) on C(/mapping) for notifications and
-    mappings, C(Sys.Modify) on C(/nodes) for updates, and C(Sys.Audit) on C(/) for the rest. Archives of backups are
-    shown to who has C(Datastore.Allocate) on the storage, or C(VM.Backup) for the guest and C(Datastore.AllocateSpace)
-    on the storage. The rights of others are shown to who has C(Permissions.Modify).
+    mappings, C(SDN.Audit) on C(/sdn) for software defined networks, C(Sys.Modify) on C(/nodes) for updates, and
+    C(Sys.Audit) on C(/) for the rest. Archives of backups are shown to who has C(Datastore.Allocate) on the storage, or
+    C(VM.Backup) for the guest and C(Datastore.AllocateSpace) on the storage. The rights of others are shown to who has
+    C(Permissions.Modify).
 seealso:
   - module: onprem.cloud.pve_fleet
   - module: onprem.cloud.pve_backup_job
@@ -63,6 +64,7 @@ options:
         group)."
       - "V(notifications): targets and matchers (2)."
       - "V(mappings): names of PCI and USB devices and of directories (3)."
+      - "V(sdn): controllers, zones, vnets and subnets of software defined networks (3, and 1 for each vnet)."
       - "V(tasks): the last tasks that failed (1 for each node)."
       - "V(certificates): certificates of the nodes and how long they are valid (1 for each node)."
       - "V(ceph): health of Ceph (1)."
@@ -247,6 +249,17 @@ pve:
       returned: with V(mappings)
       sample: {"pci": {"gpu": {"description": "For transcoding", "map": [{"node": "pve1", "path": "0000:01:00",
         "id": "10de:2204"}]}}, "usb": {}, "dir": {}}
+    sdn:
+      description:
+        - Software defined networks by name, and subnets by their network, as they are in force. What is staged and not
+          applied has a C(state), V(new), V(changed) or V(deleted), and the staged values in C(pending), null for what
+          goes.
+      type: dict
+      returned: with V(sdn)
+      sample: {"controllers": {}, "zones": {"lan": {"type": "simple", "ipam": "pve", "nodes": ["pve1"], "mtu": 1400,
+        "state": "changed", "pending": {"mtu": 1450}}}, "vnets": {"guests": {"type": "vnet", "zone": "lan",
+        "vlanaware": false, "state": null, "pending": {}, "subnets": {"198.51.100.0/24": {
+        "gateway": "198.51.100.1", "snat": true, "dhcp_range": [], "state": null, "pending": {}}}}}}
     tasks:
       description: The last tasks that failed, the newest first.
       type: list
@@ -362,6 +375,7 @@ SUBSETS = {
     "firewall": Subset(AUDIT),
     "notifications": Subset("Mapping.Audit on /mapping/notifications"),
     "mappings": Subset("Mapping.Audit on /mapping", ("Mapping.Audit", "Mapping.Modify", "Mapping.Use")),
+    "sdn": Subset("SDN.Audit on /sdn", ("SDN.Audit", "SDN.Allocate")),
     "tasks": Subset("Sys.Audit on /nodes", ("Sys.Audit",)),
     "certificates": Subset(""),
     "ceph": Subset(AUDIT),
@@ -387,6 +401,12 @@ FIREWALL = {
 }
 OFF = {"enable": False, "policy_in": "DROP", "policy_out": "ACCEPT"}
 HA_RULE = {"resources": LIST, "nodes": Nodes(), "disable": FLAG, "strict": FLAG}
+SDN = {
+    **dict.fromkeys(("nodes", "exitnodes", "peers", "rt-import", "isis-ifaces"), LIST),
+    **dict.fromkeys(("snat", "vlanaware", "isolate-ports", "ebgp", "bgp-multipath-as-path-relax"), FLAG),
+    **dict.fromkeys(("advertise-subnets", "bridge-disable-mac-learning", "disable-arp-nd-suppression"), FLAG),
+    "exitnodes-local-routing": FLAG,
+}
 HA_GROUP = {"nodes": Nodes(), "restricted": FLAG, "nofailback": FLAG}
 
 
@@ -968,6 +988,35 @@ class Info:
         if not any(found.values()):
             self.check_silence("mappings")
         return found
+
+    def gather_sdn(self) -> Values:
+        def found(path: str, key: str, *without: str) -> dict[str, Values]:
+            items = self.get("sdn", f"/cluster/sdn/{path}", pending=1) or []
+            return {
+                item[key]: {
+                    "state": None,
+                    **plain(item, SDN, key, "pending", *without),
+                    "pending": staged(item.get("pending") or {}),
+                }
+                for item in items
+            }
+
+        def staged(values: Values) -> Values:
+            gone = {key.replace("-", "_"): None for key, value in values.items() if value == "deleted"}
+            return {**plain(values, SDN), **gone}
+
+        every = {f"{name}s": found(f"{name}s", name) for name in ("controller", "zone", "vnet")}
+        # Of a vnet that is staged to go, Proxmox VE shows no subnets.
+        vnets = [name for name, vnet in every["vnets"].items() if vnet["state"] != "deleted"]
+        without = ("id", "mask", "network", "subnet", "type", "vnet")
+        below = self.each(lambda name: found(f"vnets/{name}/subnets", "cidr", *without), vnets)
+        for vnet in every["vnets"].values():
+            vnet["subnets"] = {}
+        for name, subnets in zip(vnets, below):
+            every["vnets"][name]["subnets"] = subnets
+        if not any(every.values()):
+            self.check_silence("sdn")
+        return every
 
     def gather_tasks(self) -> list[Values]:
         answers = self.each_node("tasks", "tasks", errors=1, limit=TASKS)

@@ -41,13 +41,14 @@ BUDGETS = {
     "firewall": 5 + 2,
     "notifications": 2,
     "mappings": 3,
+    "sdn": 4,
     "tasks": 2,
     "certificates": 2,
     "ceph": 1,
     "subscription": 2,
     "updates": 2,
 }
-WITHOUT_RESOURCES = {"version", "cluster", "ha", "access", "firewall", "notifications", "mappings", "ceph"}
+WITHOUT_RESOURCES = {"version", "cluster", "ha", "access", "firewall", "notifications", "mappings", "sdn", "ceph"}
 
 
 def age(api, volid: str, vmid: int, hours: float) -> None:
@@ -86,6 +87,10 @@ def company(api, run, container):
     run("pve_pci_mapping", {"id": "gpu", "map": [{"node": "pve1", "path": "0000:01:00", "id": "10de:2204"}]})
     run("pve_ha_resource", {"sid": "ct:100", "state": "started"})
     run("pve_ha_rule", {"rule": "first", "type": "node-affinity", "resources": ["ct:100"], "nodes": {"pve1": 2}})
+    run("pve_sdn_zone", {"zone": "lan", "type": "simple", "nodes": ["pve2", "pve1"], "mtu": 1400})
+    run("pve_sdn_vnet", {"vnet": "guests", "zone": "lan"})
+    subnet = {"vnet": "guests", "subnet": "198.51.100.0/24", "gateway": "198.51.100.1", "snat": True}
+    run("pve_sdn_subnet", {**subnet, "dhcp_range": ["start-address=198.51.100.50,end-address=198.51.100.99"]})
     pve.updates["pve1"] = [{"Package": "pve-manager", "Version": "9.2.12", "OldVersion": "9.2.11", "Origin": "Proxmox"}]
     pve.subscriptions["pve2"] = {"status": "active", "key": "pve1c-0123456789", "serverid": "ABCD", "level": "c"}
     api.requests()
@@ -263,6 +268,23 @@ def test_ceph_that_is_not_installed_is_no_failure(company, gather):
     assert gather("ceph")["ceph"] == {"installed": False}
 
 
+def test_software_defined_networks_with_what_is_staged(company, run, gather):
+    run("pve_sdn_zone", {"zone": "lan", "mtu": 1450, "nodes": [], "apply": False})
+    run("pve_sdn_vnet", {"vnet": "new", "zone": "lan", "isolate_ports": True, "apply": False})
+    sdn = gather("sdn")["sdn"]
+    lan = sdn["zones"]["lan"]
+    assert (lan["type"], lan["nodes"], lan["mtu"]) == ("simple", ["pve1", "pve2"], 1400)
+    assert (lan["state"], lan["pending"]) == ("changed", {"mtu": 1450, "nodes": None})
+    assert sdn["vnets"]["new"]["state"] == "new"
+    assert {"zone": "lan", "isolate_ports": True}.items() <= sdn["vnets"]["new"]["pending"].items()
+    subnet = sdn["vnets"]["guests"]["subnets"]["198.51.100.0/24"]
+    assert (subnet["gateway"], subnet["snat"], subnet["state"]) == ("198.51.100.1", True, None)
+    assert subnet["dhcp_range"] == [{"start-address": "198.51.100.50", "end-address": "198.51.100.99"}]
+    run("pve_sdn_subnet", {"vnet": "guests", "subnet": "198.51.100.0/24", "state": "absent", "apply": False})
+    run("pve_sdn_vnet", {"vnet": "guests", "state": "absent", "apply": False})
+    assert gather("sdn")["sdn"]["vnets"]["guests"]["state"] == "deleted"
+
+
 def test_groups_instead_of_rules_on_8(company, run, gather):
     company.pve.version = "8.4.1"
     run("pve_ha_group", {"group": "first", "nodes": {"pve1": 2, "pve2": 1}})
@@ -400,7 +422,7 @@ def test_what_a_token_may_not_see_is_named_and_fails_nothing(company, run):
     assert result["denied"]["updates"]["where"] == ["pve1", "pve2"]
     assert result["denied"]["updates"]["privilege"] == "Sys.Modify on /nodes/pve1"
     assert result["pve"]["cluster"] == {}
-    silent = {"nodes", "storages", "pools", "mappings", "tasks", "access", "backups"}
+    silent = {"nodes", "storages", "pools", "mappings", "sdn", "tasks", "access", "backups"}
     assert silent <= set(result["denied"])
     assert "Datastore.Audit nowhere" in result["denied"]["storages"]["message"]
     assert "guests" not in result["denied"]
@@ -422,7 +444,7 @@ def test_nothing_to_see_is_not_denied(api, run):
 def test_documented_privileges_are_enough(company, run):
     rights = {"Sys_Audit": "/", "Sys_Modify": "/nodes", "VM_Audit": "/vms", "VM_GuestAgent_Audit": "/vms"}
     rights.update(VM_Backup="/vms", Datastore_Audit="/storage", Datastore_AllocateSpace="/storage")
-    rights.update(Pool_Audit="/pool", Mapping_Audit="/mapping", Permissions_Modify="/")
+    rights.update(Pool_Audit="/pool", Mapping_Audit="/mapping", SDN_Audit="/sdn", Permissions_Modify="/")
     everything = run(MODULE, {"gather": ["all"]})
     result = run(MODULE, {"gather": ["all"], **limited(run, Life("", {}, {}, {}), **rights).ident})
     assert (result["denied"], result["unanswered"]) == ({}, {})
@@ -475,7 +497,12 @@ def test_what_was_recorded_is_read(monkeypatch):
     answers = {(item["path"], json.dumps(item["params"])): item["data"] for item in map(json.loads, lines)}
     info = object.__new__(module.Info)
     filters = dict.fromkeys(("node", "vmid", "tag", "pool"))
-    info.params, info.wanted, info.resources, info.volumes = filters, set(module.SUBSETS) - {"ceph", "tasks"}, None, {}
+    info.params, info.wanted, info.resources, info.volumes = (
+        filters,
+        set(module.SUBSETS) - {"ceph", "sdn", "tasks"},
+        None,
+        {},
+    )
     info.denied, info.unanswered, info.privileges, info.now = {}, {}, {"Sys.Audit"}, 1795357400
     info.lock = threading.Lock()
     info.client = type("Recorded", (), {"get": lambda _, path, **params: answers[path, json.dumps(params)]})()
