@@ -237,6 +237,17 @@ def test_whole_life_of_a_replication_job_with_no_more_privileges_than_are_docume
     whole_life(run, limited(run, life, Datastore_Allocate="/storage", VM_Audit="/vms/100"))
 
 
+def test_replication_without_quorum_and_to_a_node_that_is_offline(run, api, nodes):
+    job = {"id": "100-0", "target": "pve2"}
+    for options in (job, {**job, "rate": 5}, {**job, "state": "absent"}):
+        api.pve.lose_quorum()
+        assert "no quorum" in run.fails("pve_replication_job", options)
+        api.pve.regain_quorum()
+        # Its turn comes when the node is back.
+        api.pve.set_node_offline("pve2")
+        assert run("pve_replication_job", options)["changed"]
+
+
 def test_a_deleted_job_is_gone_when_the_node_has_cleaned_up(run, api, nodes):
     job = {"id": "100-0", "target": "pve2"}
     run("pve_replication_job", job)

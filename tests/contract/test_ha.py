@@ -142,6 +142,19 @@ def test_the_documented_privileges_are_enough_and_necessary(managed, life):
         assert "privilege" in managed.fails(life.module, {**fewer.ident, **life.created})
 
 
+@lives(RESOURCE_LIFE, *RULE_LIVES, GROUP_LIFE)
+def test_no_quorum_in_the_words_of_the_api(managed, life):
+    if life is RESOURCE_LIFE:
+        held(managed, RESOURCES).clear()
+    if life is GROUP_LIFE:
+        managed.api.pve.version = "8.4.14"
+    for options in (life.created, {**life.created, "comment": "another"}, {"state": "absent"}):
+        managed.api.pve.lose_quorum()
+        assert "no quorum" in managed.fails(life.module, {**life.ident, **options})
+        managed.api.pve.regain_quorum()
+        assert managed(life.module, {**life.ident, **options})["changed"]
+
+
 def test_an_ha_resource_that_is_absent_is_no_change(run):
     """The peer's module never finds the resource, and fails when it is not there."""
     absent = {"sid": "ct:101", "state": "absent"}

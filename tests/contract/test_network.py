@@ -599,6 +599,38 @@ def test_a_write_whose_answer_is_lost_happens_once(api, net, monkeypatch, lost):
     assert sorted(api.pve.interfaces["pve1"]) == ["eno1", "eno2", "eno3", "eno4", "vmbr0", "vmbr2"]
 
 
+def test_a_node_that_is_offline_is_named(run, node):
+    node.add_node("pve2", online=False)
+    for check in (True, False):
+        message = run.fails("pve_network", {"node": "pve2", "interfaces": [VMBR1]}, check=check)
+        assert "/nodes/pve2/network" in message
+        assert "bring it back" in message
+
+
+def test_a_node_that_goes_offline_while_changes_are_staged(run, api, node, monkeypatch):
+    real = Client.put
+
+    def last(self, path, /, **data):
+        answer = real(self, path, **data)
+        node.set_node_offline("pve1")
+        return answer
+
+    monkeypatch.setattr(Client, "put", last)
+    message = run.fails("pve_network", {**NODE, "interfaces": [{"iface": "eno3", "mtu": 9000}, VMBR1]})
+    assert "No route to host (POST /nodes/pve1/network" in message
+    assert "What was staged could not be taken back (No route to host" in message
+    node.set_node_offline("pve1", False)
+    monkeypatch.setattr(Client, "put", real)
+    assert "changes are staged and not applied" in run.fails("pve_network", {**NODE, "interfaces": [VMBR1]})
+    assert run("pve_network", {**NODE, "interfaces": [VMBR1], "pending": "revert"})["applied"]
+    assert "mtu" not in node.interfaces["pve1"]["eno3"]
+
+
+def test_the_network_of_a_node_needs_no_quorum(run, node, net):
+    node.lose_quorum()
+    assert net(VMBR1)["applied"]
+
+
 def test_a_lock_is_waited_for(net, node, monkeypatch):
     monkeypatch.setattr("ansible_collections.onprem.cloud.plugins.module_utils.pve.network.LOCK_PAUSE", 0)
     node.fail(

@@ -99,6 +99,24 @@ def test_a_write_whose_answer_is_lost_happens_once(run, monkeypatch, life):
     nothing(run, life, life.created)
 
 
+@lives(*ALL)
+def test_a_node_that_is_offline_is_named(run, api, life):
+    api.pve.add_node("pve2", online=False)
+    for check in (True, False):
+        message = run.fails(life.module, {**life.created, "node": "pve2"}, check=check)
+        assert "/nodes/pve2/" in message
+        assert "does not reach the node behind this request, bring it back" in message
+
+
+@lives(*ALL)
+def test_what_is_in_etc_pve_needs_quorum_and_nothing_else_does(run, api, life):
+    api.pve.lose_quorum()
+    if life is OPTIONS:
+        assert "no quorum" in run.fails(life.module, {**NODE, **life.created})
+        api.pve.regain_quorum()
+    assert both(run, life, life.created)["changed"]
+
+
 # ---------------------------------------------------------------------------------------- name servers
 
 

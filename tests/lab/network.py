@@ -110,6 +110,12 @@ class Settings:
                     raise refuse(data=f"Invalid Hostname '{name}'")
         settings["hosts"] = values["data"]
 
+    async def answer(self, request: web.Request, match: Any, *args: Any) -> Any:
+        if request.method == "PUT" and match and match.template == "/nodes/{node}/config":
+            # Of what a node has, this alone is in /etc/pve.
+            self.need_quorum()
+        return await super().answer(request, match, *args)
+
     def _node_config(self, node: str) -> Values:
         """The notes are comment lines at the top of the file."""
         config = super()._node_config(node)
