@@ -15,7 +15,7 @@ description:
     which brings the default of Proxmox VE back.
 notes:
   - Needs the privileges C(Sys.Audit) and C(Sys.Modify) on C(/).
-  - O(ballooning_target) and O(location) came with later releases of Proxmox VE 8 and 9. An older one refuses them.
+  - O(ballooning_target) came with a later release of Proxmox VE 8, O(location) with one of 9. Older ones refuse them.
 seealso:
   - module: onprem.cloud.pve_datacenter_options
   - module: onprem.cloud.pve_time

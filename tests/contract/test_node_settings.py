@@ -151,6 +151,7 @@ def test_name_servers_that_another_administrator_changed_come_back(run, api):
     ("options", "words"),
     [
         ({"dns1": "dns.example.com"}, "dns1: 'dns.example.com' is not an IP address"),
+        ({"dns1": "fe80::1%vmbr0"}, "dns1: 'fe80::1%vmbr0' is not an IP address"),
         ({"search": "example.com example.org"}, "search: 'example.com example.org' is not a domain"),
         ({"dns1": ""}, "dns2 is '2001:db8::53' and there is no dns1, give the name servers without a gap"),
         ({"dns2": "", "dns3": "192.0.2.55"}, "dns3 is '192.0.2.55' and there is no dns2"),
@@ -328,6 +329,7 @@ def test_an_entry_that_another_administrator_adds_meanwhile_is_not_lost(run, api
     ("entries", "words"),
     [
         ([entry("host", "a")], "entries: 'host' is not an IP address"),
+        ([entry("fe80::1%vmbr0", "a")], "entries: 'fe80::1%vmbr0' is not an IP address"),
         ([entry("192.0.2.3", "under_score")], "entries: 192.0.2.3: 'under_score' is not a name"),
         ([entry("192.0.2.3")], "entries: 192.0.2.3 has no names, give it some or set state to absent"),
         ([entry("192.0.2.3", "a", state="absent")], "entries: 192.0.2.3 is to be absent and has names"),
@@ -348,7 +350,9 @@ def test_the_own_name_may_move(run, hosts):
     assert both(run, HOSTS, {"entries": entries})["changed"]
 
 
-@pytest.mark.parametrize("line", ["192.0.2.8 eight # noted", "192.0.2.8 under_score", "  192.0.2.8 eight", "eight"])
+@pytest.mark.parametrize(
+    "line", ["192.0.2.8 eight # noted", "192.0.2.8 under_score", "fe80::1%lo localhost", "  192.0.2.8 eight", "eight"]
+)
 def test_a_line_that_proxmox_ve_does_not_write_is_named(run, api, line):
     api.pve.settings("pve1")["hosts"] = f"127.0.0.1 localhost\n{line}\n"
     nothing(run, HOSTS, {"entries": [entry("127.0.0.1", "localhost")]})

@@ -18,7 +18,13 @@ from typing import Any, Dict, Iterable, Iterator, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import Invalid, Note, Text, nearest
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
+    Address,
+    Invalid,
+    Note,
+    Text,
+    nearest,
+)
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import EMPTY, OfNode, Table
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import (
     LOCK_PAUSE,
@@ -52,7 +58,7 @@ class HostAddress(Text):
             raise Invalid(f"Proxmox VE cannot set '{text}' by its API, write an address or set it on the node")
         try:
             interface = ipaddress.ip_interface(text)
-            if "/" not in text or interface.version != self.version:
+            if "/" not in text or "%" in text or interface.version != self.version:
                 raise ValueError(text)
         except ValueError:
             example = "192.0.2.10/24" if self.version == 4 else "2001:db8::10/64"
@@ -61,24 +67,25 @@ class HostAddress(Text):
         few = network.num_addresses <= 2
         if not few and (address == network.network_address or (self.version == 4 and address == network[-1])):
             raise Invalid(f"'{text}' is the address of the network or its broadcast, write the address of a host in it")
-        if address.is_multicast or address.is_unspecified or address.is_loopback:
+        nobody = address.is_multicast or address.is_unspecified or address.is_loopback
+        if nobody or (self.version == 6 and (address.is_reserved or address.is_site_local)):
             raise Invalid(f"'{text}' is not the address of a host")
         return str(interface)
 
 
-class Gateway(Text):
+class Gateway(Address):
     def __init__(self, version: int) -> None:
         super().__init__()
         self.version = version
 
     def parse(self, value: Any) -> str:
         try:
-            address = ipaddress.ip_address(str(value).strip())
-            if address.version != self.version:
-                raise ValueError(value)
-        except ValueError:
-            raise Invalid(f"'{value}' is not an IPv{self.version} address") from None
-        return str(address)
+            address = super().parse(value)
+        except Invalid:
+            address = ""
+        if not address or (":" in address) != (self.version == 6):
+            raise Invalid(f"'{value}' is not an IPv{self.version} address")
+        return address
 
 
 class Vlans:

@@ -117,11 +117,13 @@ class Network(Text):
 
 
 class Address(Text):
+    """An IP address; PVE takes none with the interface behind it."""
+
     def parse(self, value: Any) -> str:
         import ipaddress
 
         try:
-            return str(ipaddress.ip_address(str(value).strip()))
+            return str(ipaddress.ip_address(str(value).strip().replace("%", " ")))
         except ValueError:
             raise Invalid(f"'{value}' is not an IP address") from None
 
