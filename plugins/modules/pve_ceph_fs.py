@@ -16,8 +16,8 @@ description:
 notes:
   - Needs the privilege C(Sys.Modify) on C(/), C(Sys.Audit) or C(Datastore.Audit) on C(/) to look, and
     C(Datastore.Allocate) and C(Datastore.Audit) on C(/storage) for O(add_storage) and O(remove_storages).
-  - Ceph destroys a file system only when its metadata servers are stopped (C(pveceph stop --service mds.NAME) on their
-    nodes). As long as one runs, nothing is removed.
+  - Ceph destroys a file system only when its metadata servers are stopped (M(onprem.cloud.pve_ceph_mds) with
+    C(running=false)). As long as one serves it, nothing is removed.
 seealso:
   - module: onprem.cloud.pve_ceph_mds
   - module: onprem.cloud.pve_ceph_pool
@@ -164,8 +164,8 @@ class FileSystem(CephObject):
             if server.get("fs_name") == self.name and state.startswith("up:") and not state.startswith("up:standby"):
                 name, host = server["name"], server.get("host", self.node)
                 self.problem(
-                    f"metadata server {name} serves it: stop all of them ('pveceph stop --service mds.{name}' on node "
-                    f"'{host}') and run again"
+                    f"metadata server {name} on node '{host}' serves it: stop all of them (pve_ceph_mds with running "
+                    "false and force true) and run again"
                 )
         for storage in self.storages() if self.params["remove_storages"] else ():
             if not int(storage.get("disable") or 0):

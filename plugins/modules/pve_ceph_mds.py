@@ -10,7 +10,8 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates and destroys a metadata server, which a file system of Ceph (M(onprem.cloud.pve_ceph_fs)) needs.
+  - Creates, stops, starts and destroys a metadata server, which a file system of Ceph (M(onprem.cloud.pve_ceph_fs))
+    needs.
   - A second one stands by and takes over.
   - The last one that runs is not destroyed while there is a file system, unless O(force=true).
 notes:
@@ -29,8 +30,13 @@ options:
   name:
     description: Id of the metadata server, the name of the node unless given. It cannot begin with a digit.
     type: str
+  running:
+    description: Whether its service runs. The service is not stopped if Ceph says that files could not be reached
+      without it, unless O(force=true).
+    type: bool
   force:
-    description: Whether the last one that runs may go although a file system needs it. Nobody reaches the files then.
+    description: Whether the last one that runs may stop or go although a file system needs it. Nobody reaches the files
+      then.
     type: bool
     default: false
 """
@@ -48,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, V(create), V(delete) or V(none). In check mode, what would be done.
+  description: What was done, V(create), V(update), V(delete) or V(none). In check mode, what would be done.
   type: str
   returned: success
   sample: create
@@ -60,7 +66,7 @@ metadata_server:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, Daemon
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, RUNNING, Daemon
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
@@ -68,13 +74,16 @@ TABLE = Table(
     noun="metadata server",
     path="/nodes/{node}/ceph/mds",
     id="name",
-    options={},
+    options={"running": RUNNING},
     places={**NODE, "force": CONSENT},
 )
 
 
 class MetadataServer(Daemon):
+    before_stop = "create another one that stands by first, or set force to true to cut the files off"
+
     def validate(self) -> None:
+        super().validate()
         if self.raw is None and self.name[:1].isdigit():
             self.problem(f"name '{self.name}' begins with a digit, which Ceph does not accept, choose another name")
 

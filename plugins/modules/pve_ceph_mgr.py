@@ -10,8 +10,8 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates and destroys a manager, the daemon that gathers the figures of a Ceph cluster and scales its placement
-    groups.
+  - Creates, stops, starts and destroys a manager, the daemon that gathers the figures of a Ceph cluster and scales its
+    placement groups.
   - One manager is active, the others stand by. The last one is destroyed with a warning.
 notes:
   - Needs the privilege C(Sys.Modify) on C(/), and C(Sys.Audit) on C(/) to look.
@@ -31,6 +31,9 @@ options:
   id:
     description: Id of the manager, the name of the node unless given.
     type: str
+  running:
+    description: Whether its service runs. The last one is stopped with a warning.
+    type: bool
 """
 
 EXAMPLES = r"""
@@ -45,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, V(create), V(delete) or V(none). In check mode, what would be done.
+  description: What was done, V(create), V(update), V(delete) or V(none). In check mode, what would be done.
   type: str
   returned: success
   sample: create
@@ -57,16 +60,22 @@ manager:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import Daemon
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import RUNNING, Daemon
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
-TABLE = Table(noun="manager", path="/nodes/{node}/ceph/mgr", id="id", key="name", options={}, places=NODE)
+TABLE = Table(
+    noun="manager", path="/nodes/{node}/ceph/mgr", id="id", key="name", options={"running": RUNNING}, places=NODE
+)
 
 
 class Manager(Daemon):
     def check_removal(self) -> None:
         if not self.others("active", "standby"):
             self.module.warn(f"{self} is the last one that runs: without any, Ceph shows no figures.")
+
+    def check_stop(self) -> None:
+        # Ceph itself is not asked about managers.
+        self.check_removal()
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ version_added: 0.1.0
 author:
   - The onprem.cloud contributors (@onprem-cloud)
 description:
-  - Creates and destroys a monitor. With the first monitor, Proxmox VE creates a manager on the same node.
+  - Creates, stops, starts and destroys a monitor. With the first monitor, Proxmox VE creates a manager on the same
+    node.
   - Three monitors on three nodes let one of them fail.
   - The last monitor is not destroyed, and none without which the others would have no majority.
 notes:
@@ -37,6 +38,9 @@ options:
       one there. They never change. Proxmox VE may show one of them only, which is then all that is compared.
     type: list
     elements: str
+  running:
+    description: Whether its service runs. The service is not stopped if the others would have no majority.
+    type: bool
 """
 
 EXAMPLES = r"""
@@ -52,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done, V(create), V(delete) or V(none). In check mode, what would be done.
+  description: What was done, V(create), V(update), V(delete) or V(none). In check mode, what would be done.
   type: str
   returned: success
   sample: create
@@ -67,7 +71,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import Daemon
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import RUNNING, Daemon
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import LIST, Address, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
@@ -92,13 +96,15 @@ TABLE = Table(
     path="/nodes/{node}/ceph/mon",
     id="monid",
     key="name",
-    options={"mon_address": Option(LIST, Addresses(), fixed=True)},
+    options={"mon_address": Option(LIST, Addresses(), fixed=True), "running": RUNNING},
     places=NODE,
 )
 
 
 class Monitor(Daemon):
     def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
+        if option != "mon_address":
+            return super().current(option, answer)
         shown = (answer or self.raw or {}).get("addr")
         wanted = self.wanted.get(option)
         # One that Ceph does not see at the moment has no address that could be compared.

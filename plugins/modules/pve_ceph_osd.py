@@ -135,11 +135,10 @@ osds:
 """
 
 import re
-import time
-from typing import Any, Callable, Iterable
+from typing import Any, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, CephObject
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.ceph import CONSENT, RUNNING, CephObject
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import root_only
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import Device, Disks, read_disks
@@ -156,15 +155,13 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import
 )
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import NODE, Table, argument_spec, run
 
-# Seconds between two looks whether an OSD has come up, gone down or found its place.
-PAUSE = 0.5
 TABLE = Table(
     noun="OSD",
     path="/nodes/{node}/ceph/osd",
     instead="leave {} out, this is for an OSD that is made",
     options={
         "in": Option(BOOL, Boolean(), True),
-        "running": Option(BOOL, Boolean(), True),
+        "running": RUNNING,
         "db_dev": Option(STR, Device(), fixed=True, key="db_dev"),
         "db_dev_size": Option(FLOAT, Number(1, integer=False), making=True, key="db_dev_size"),
         "wal_dev": Option(STR, Device(), fixed=True, key="wal_dev"),
@@ -331,7 +328,7 @@ class Osd(CephObject):
         if self.sets.get("running") is not False or self.params["force"]:
             return
         for osd in filter(is_up, osds):
-            why = self.unsafe(osd, "stop")
+            why = self.unsafe("osd", osd["id"], "stop")
             if why:
                 self.problem(
                     f"Ceph says that it cannot do without osd.{osd['id']} ({why}): wait until all copies are there "
@@ -366,12 +363,6 @@ class Osd(CephObject):
         of_ceph = [group for group in groups if group["name"].startswith("ceph-")]
         return any(path == item["name"] for group in of_ceph for item in group.get("children") or [])
 
-    def unsafe(self, osd: dict[str, Any], action: str) -> str:
-        """Why Ceph would rather not; nothing if it agrees."""
-        asked = {"service": "osd", "id": str(osd["id"]), "action": action}
-        answer = self.client.get(f"/nodes/{self.node}/ceph/cmd-safety", **asked)
-        return "" if int(answer.get("safe") or 0) else str(answer.get("status") or "no reason")
-
     def wipe(self, device: str) -> str:
         return (
             f"If nothing on it is needed, wipe it on the node ('ceph-volume lvm zap {device} --destroy'), or take "
@@ -392,7 +383,7 @@ class Osd(CephObject):
                 f"{self}: it is {now}. Take it out (in: false), wait until 'ceph osd safe-to-destroy {osd['id']}' "
                 "agrees, stop it (running: false) and run again."
             )
-        why = "" if self.params["force"] else self.unsafe(osd, "destroy")
+        why = "" if self.params["force"] else self.unsafe("osd", osd["id"], "destroy")
         if why:
             raise PveError(
                 f"{self}: Ceph says that it is not safe to destroy it ({why}): wait until its data is elsewhere "
@@ -408,7 +399,7 @@ class Osd(CephObject):
         values = self.values({name: value for name, value in self.sets.items() if name not in STATES})
         self.tasks.wait(self.send("post", self.path, dev=self.device, **values), str(self))
         # An OSD says where it is when it starts.
-        self.wait_until(lambda: self.find() is not None, "the OSD was made and did not come up")
+        self.wait_until(lambda: self.find() is not None, "the OSD was made and did not come up", "osd")
 
     def update(self) -> None:
         for osd in self.raw["osds"]:
@@ -416,33 +407,14 @@ class Osd(CephObject):
             if wanted != is_in(osd):
                 self.client.post(f"{self.path}/{number}/{'in' if wanted else 'out'}")
         for osd in self.raw["osds"]:
-            if self.sets.get("running", is_up(osd)) != is_up(osd):
-                self.turn(osd)
-
-    def turn(self, osd: dict[str, Any]) -> None:
-        """Start or stop the service of an OSD, and wait until Ceph has noticed."""
-        number, wanted = osd["id"], self.sets["running"]
-        # Those of the disk that were stopped before count.
-        self.check_stop([osd])
-        if self.problems:
-            raise PveError("\n".join(self.problems))
-        action, state = ("start", "up") if wanted else ("stop", "down")
-        service = f"osd.{number}"
-        path = f"/nodes/{self.node}/ceph/{action}"
-        self.tasks.wait(self.send("post", path, service=service), f"{self}: {action} {service}")
-        self.wait_until(
-            lambda: is_up(self.tree().get(number, {})) == wanted, f"{service} was told to {action} and is not {state}"
-        )
-
-    def wait_until(self, reached: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self.tasks.timeout
-        while not reached():
-            if time.monotonic() > deadline:
-                raise PveError(
-                    f"{self}: {what} within {self.tasks.timeout:g} s: look at 'systemctl status ceph-osd.target' on "
-                    "the node, or raise task_timeout."
-                )
-            time.sleep(PAUSE)
+            number, on = osd["id"], self.sets.get("running", is_up(osd))
+            if on == is_up(osd):
+                continue
+            # Those of the disk that were stopped before count.
+            self.check_stop([osd])
+            if self.problems:
+                raise PveError("\n".join(self.problems))
+            self.turn(f"osd.{number}", lambda number=number, on=on: is_up(self.tree().get(number, {})) == on, on=on)
 
     def delete(self) -> Any:
         cleanup = {"cleanup": 1} if self.params["cleanup"] else {}

@@ -201,6 +201,55 @@ def test_whole_life_of_a_daemon(ceph, life):
     whole_life(ceph, life)
 
 
+@lives(
+    Life("pve_ceph_mon", {**NODE, "monid": "third"}, {"running": True}, {"running": False}),
+    Life("pve_ceph_mgr", {**NODE, "id": "second"}, {"running": True}, {"running": False}),
+    Life("pve_ceph_mds", {**NODE, "name": "second"}, {"running": True}, {"running": False}),
+)
+def test_a_daemon_is_stopped_and_started(ceph, life):
+    ceph("pve_ceph_mon", {**NODE, "monid": "second"})
+    ceph("pve_ceph_mds", NODE)
+    whole_life(ceph, limited(ceph, life, Sys_Modify="/", Sys_Audit="/"))
+
+
+def test_a_ceph_that_does_not_answer_while_a_daemon_stops_is_asked_again(ceph):
+    ceph("pve_ceph_mds", NODE)
+    answer, silent = ceph.api.pve.answer, []
+
+    async def hesitate(request, *args):
+        if request.path.endswith("/ceph/stop"):
+            silent.extend(["got timeout", "rados_connect failed - Operation timed out"])
+        elif request.method == "GET" and request.path.endswith("/ceph/mds") and silent:
+            raise PveError(500, silent.pop())
+        return await answer(request, *args)
+
+    ceph.api.pve.answer = hesitate
+    assert ceph("pve_ceph_mds", {**NODE, "running": False})["changed"]
+    assert silent == []
+
+
+def test_a_daemon_that_begins_stopped(ceph):
+    life = Life("pve_ceph_mds", NODE, {}, {})
+    assert both(ceph, life, {"running": False})["action"] == "create"
+    nothing(ceph, life, {"running": False})
+    assert both(ceph, life, {"running": True})["action"] == "update"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_daemon_that_ceph_needs_is_not_stopped(servers, check):
+    servers("pve_ceph_fs", SYSTEM)
+    servers("pve_ceph_mds", {**NODE, "name": "second", "running": False})
+    servers.api.requests()
+    stop = {**NODE, "running": False}
+    message = servers.fails("pve_ceph_mds", stop, check=check)
+    has(message, "metadata server 'pve1'", "cannot do without it (one or more filesystems", "set force to true")
+    message = servers.fails("pve_ceph_mon", stop, check=check)
+    has(message, "monitor 'pve1'", "cannot do without it (not enough monitors", "bring the others back first")
+    assert servers.api.writes() == []
+    assert servers("pve_ceph_mds", {**stop, "force": True}, check=check)["changed"]
+    has(str(servers("pve_ceph_mgr", stop, check=check)["warnings"]), "manager 'pve1'", "last one that runs")
+
+
 def test_the_first_monitor_brings_a_manager_with_it(ceph):
     assert not ceph("pve_ceph_mgr", NODE)["changed"]
     assert ceph("pve_ceph_mon", NODE)["monitor"]["quorum"] == 1
@@ -223,7 +272,7 @@ def test_addresses_of_a_monitor_are_compared_by_meaning(ceph):
     ceph.api.pve.ceph_daemons["mon"]["dual"] = {"host": "pve1", "state": "stopped", "service": 1}
     result = ceph("pve_ceph_mon", wanted)
     assert not result["changed"]
-    has(str(result["warnings"]), "does not run (stopped)")
+    has(str(result["warnings"]), "does not run (stopped): set running to true")
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -457,7 +506,7 @@ def test_an_osd_that_does_not_come_up_is_said(ceph, root):
 
     ceph.api.pve.osds = Hidden()
     message = ceph.fails("pve_ceph_osd", {**DISK, **root, "task_timeout": 1})
-    has(message, "did not come up within 1 s", "ceph-osd.target")
+    has(message, "did not come up within 1 s", "systemctl status ceph-osd.target")
 
 
 # ------------------------------------------------------------------------------------------ what an OSD does
@@ -529,7 +578,7 @@ def test_two_osds_of_which_ceph_needs_one_are_not_both_stopped(ceph, root):
 def test_a_service_that_does_not_do_what_it_is_told_is_said(ceph, osd):
     ceph.api.pve.notices = False
     message = ceph.fails("pve_ceph_osd", {**osd, "running": False, "task_timeout": 1})
-    has(message, "osd.0 was told to stop and is not down within 1 s", "ceph-osd.target")
+    has(message, "osd.0 was told to stop and is not down within 1 s", "systemctl status ceph-osd@0.service")
 
 
 @pytest.mark.parametrize(
@@ -1002,12 +1051,12 @@ def test_a_file_system_goes_only_with_consent(servers, check):
     assert servers.api.writes() == []
     agreed = {**gone, "destroy_data": True, "remove_pools": True, "remove_storages": True}
     message = servers.fails("pve_ceph_fs", agreed, check=check)
-    has(message, "metadata server pve1 serves it", "pveceph stop --service mds.pve1", "on node 'pve1'")
+    has(message, "metadata server pve1 on node 'pve1' serves it", "pve_ceph_mds with running false and force true")
     has(message, "storage 'files' is in use: disable it (pve_storage)")
     assert servers.api.writes() == []
     servers.api.pve.storages["files"]["disable"] = 1
-    for server in servers.api.pve.ceph_daemons["mds"].values():
-        server["state"] = "stopped"
+    for name in ("pve1", "second"):
+        servers("pve_ceph_mds", {**NODE, "name": name, "running": False, "force": True})
     assert servers("pve_ceph_fs", agreed, check=check)["changed"]
     assert servers("pve_ceph_fs", agreed)["changed"] == check
     assert not servers("pve_ceph_fs", agreed)["changed"]

@@ -177,12 +177,36 @@ class Ceph:
 
         return await self.task(node, f"cephdestroy{kind}", f"{kind}.{name}", user, body)
 
+    def _daemon_turn(self, kind: str, daemon: Values, *, on: bool) -> None:
+        """Another one takes over what a daemon that stops was at."""
+        daemons = self.ceph_daemons[kind].values()
+        if kind == "mon":
+            daemon.update({"state": "running", "quorum": 1} if on else {"state": "stopped", "quorum": 0})
+            return
+        busy, idle = {"mgr": ("active", "standby"), "mds": ("up:active", "up:standby")}[kind]
+        serving = {key: daemon.pop(key) for key in ("fs_name", "rank") if key in daemon}
+        was, daemon["state"] = daemon["state"], idle if on else "stopped"
+        heir = next((item for item in daemons if item["state"] == idle), None)
+        if heir and (was == busy or (kind == "mgr" and busy not in [item["state"] for item in daemons])):
+            heir.update({"state": busy, **serving})
+
+    def _daemon_needed(self, kind: str, name: str) -> str | None:
+        others = [item for other, item in self.ceph_daemons[kind].items() if other != name]
+        if kind == "mon":
+            voices = sum(bool(item.get("quorum")) for item in others)
+            return None if voices > (len(others) + 1) // 2 else "not enough monitors would be available"
+        serves = self.ceph_daemons[kind][name]["state"] == "up:active"
+        free = [item for item in others if item["state"] == "up:standby"]
+        return "one or more filesystems is currently degraded" if serves and not free else None
+
     async def _ceph_safety(self, v: Values, user: str) -> Values:
         self._ceph_answers(v["node"])
         why = self.unsafe.get(v["id"])
-        others = [number for number in self.copies - {int(v["id"])} if self.osds[number]["status"] == "up"]
-        if v["action"] == "stop" and int(v["id"]) in self.copies and not others:
-            why = "12 PGs would become unavailable"
+        if v["service"] != "osd":
+            why = self._daemon_needed(v["service"], v["id"])
+        elif v["action"] == "stop" and int(v["id"]) in self.copies:
+            others = [number for number in self.copies - {int(v["id"])} if self.osds[number]["status"] == "up"]
+            why = None if others else "12 PGs would become unavailable"
         return {"safe": 0, "status": why} if why else {"safe": 1}
 
     # ------------------------------------------------------------------------------------------------------ disks
@@ -337,10 +361,13 @@ class Ceph:
             kind, _dot, name = v["service"].partition(".")
 
             async def body() -> None:
-                osd = self.osds.get(int(name)) if kind == "osd" else None
-                if osd is None or osd["host"] != v["node"]:
+                found = self.osds.get(int(name)) if kind == "osd" else self.ceph_daemons[kind].get(name)
+                if found is None or found["host"] != v["node"]:
                     raise TaskError(f"command '/bin/systemctl {what} ceph-{kind}@{name}' failed: exit code 5")
-                osd["turns"] = {"start": "up", "stop": "down"}[what]
+                if kind == "osd":
+                    found["turns"] = {"start": "up", "stop": "down"}[what]
+                else:
+                    self._daemon_turn(kind, found, on=what == "start")
 
             return await self.task(v["node"], f"srv{what}", v["service"], user, body)
 

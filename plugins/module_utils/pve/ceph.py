@@ -5,16 +5,23 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import time
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.cluster import BRING_BACK, NO_QUORUM
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import BOOL, Boolean, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Resource, Table
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import TaskFailed
 
 CONSENT = {**BOOL, "default": False}
+# Whether the service of a daemon runs, as one that is made does.
+RUNNING = Option(BOOL, Boolean(), True)
+# How the states of monitors, managers and metadata servers that run begin.
+RUN = ("running", "active", "standby", "up:")
+# Seconds between two looks whether Ceph has noticed what a service did.
+PAUSE = 0.5
 # An id of a daemon, as systemd and Ceph both take it.
 DAEMON = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
@@ -22,15 +29,17 @@ DAEMON = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 NO_PACKAGES = r"binary not installed|please run 'pveceph install'"
 NO_CONFIGURATION = r"configuration not initialized|not fully configured"
 NO_MONITOR = r"rados_connect failed|rados_conf_read_file failed"
+TIMEOUT = r"^got timeout"
 REMEDIES = {
     NO_PACKAGES: "Ceph is not installed on node '{node}': run 'pveceph install --repository no-subscription' there",
     NO_CONFIGURATION: "Ceph has no configuration: create it with pve_ceph_init",
     NO_MONITOR: "no monitor of Ceph answers: create the first with pve_ceph_mon, or look at 'ceph -s' on the node",
-    r"^got timeout": "Ceph does not answer: look at 'ceph -s' on node '{node}'",
-    r"all MDS daemons must be inactive": "stop its metadata servers ('pveceph stop --service mds.NAME' on their nodes)",
+    TIMEOUT: "Ceph does not answer: look at 'ceph -s' on node '{node}'",
+    r"all MDS daemons must be inactive": "stop its metadata servers (pve_ceph_mds with running false and force true)",
     NO_QUORUM: BRING_BACK,
 }
 NOT_YET = re.compile("|".join((NO_PACKAGES, NO_CONFIGURATION, NO_MONITOR)))
+BUSY = re.compile(f"{NO_MONITOR}|{TIMEOUT}")
 
 
 class CephObject(Resource):
@@ -91,7 +100,42 @@ class CephObject(Resource):
         if not self.params["destroy_data"]:
             raise PveError(f"{self}: removing it destroys {what}: set destroy_data to true if that is meant.")
 
+    def unsafe(self, service: str, name: Any, action: str) -> str:
+        """Why Ceph would rather not have a daemon stopped or destroyed; nothing if it agrees."""
+        asked = {"service": service, "id": str(name), "action": action}
+        answer = self.client.get(f"/nodes/{self.node}/ceph/cmd-safety", **asked)
+        return "" if int(answer.get("safe") or 0) else str(answer.get("status") or "no reason").strip()
+
     # ------------------------------------------------------------------------------------------------- writing
+
+    def turn(self, service: str, reached: Callable[[], bool], *, on: bool) -> None:
+        """Start or stop a service, and wait until Ceph has noticed."""
+        action, state = ("start", "up") if on else ("stop", "down")
+        upid = self.send("post", f"/nodes/{self.node}/ceph/{action}", service=service)
+        self.tasks.wait(upid, f"{self}: {action} {service}")
+        self.wait_until(reached, f"{service} was told to {action} and is not {state}", service)
+
+    def wait_until(self, reached: Callable[[], bool], what: str, service: str) -> None:
+        kind, dot, name = service.partition(".")
+        unit = f"ceph-{kind}@{name}.service" if dot else f"ceph-{kind}.target"
+        deadline = time.monotonic() + self.tasks.timeout
+        while not self.answered(reached):
+            if time.monotonic() > deadline:
+                raise PveError(
+                    f"{self}: {what} within {self.tasks.timeout:g} s: look at 'systemctl status {unit}' on the node, "
+                    "or raise task_timeout."
+                )
+            time.sleep(PAUSE)
+
+    @staticmethod
+    def answered(reached: Callable[[], bool]) -> bool:
+        """Whether it is so; while monitors come and go, Ceph may not answer."""
+        try:
+            return reached()
+        except PveError as error:
+            if not BUSY.search(error.text):
+                raise
+            return False
 
     def send(self, method: str, path: str, **values: Any) -> Any:
         """A write. If its answer is lost, what it began ends before anybody looks what there is."""
@@ -138,8 +182,34 @@ class Daemon(CephObject):
             if item["name"] != self.name and str(item.get("state", "")).startswith(states)
         ]
 
+    @property
+    def kind(self) -> str:
+        """What Ceph calls such a daemon."""
+        return self.path.rpartition("/")[2]
+
+    @staticmethod
+    def runs(daemon: dict[str, Any] | None) -> bool:
+        return str((daemon or {}).get("state", "")).startswith(RUN)
+
     def check_removal(self) -> None:
         """Raises PveError if Ceph needs the daemon."""
+
+    def check_stop(self) -> None:
+        """A problem if Ceph cannot do without the daemon."""
+        why = self.unsafe(self.kind, self.name, "stop")
+        if why:
+            self.problem(f"Ceph says that it cannot do without it ({why}): {self.before_stop}")
+
+    before_stop = "bring the others back first ('ceph -s' shows which are missing)"
+
+    def validate(self) -> None:
+        if self.raw is not None and self.sets.get("running") is False and not self.params.get("force"):
+            self.check_stop()
+
+    def current(self, option: str, answer: dict[str, Any] | None = None) -> Any:
+        if option == "running" and self.raw is not None:
+            return self.runs(self.raw)
+        return super().current(option, answer)
 
     def plan(self) -> str:
         host = (self.raw or {}).get("host")
@@ -150,14 +220,19 @@ class Daemon(CephObject):
         action = super().plan()
         if action == "delete":
             self.check_removal()
-        elif self.raw is not None and self.raw.get("state") in ("stopped", "unknown"):
+        elif self.raw is not None and "running" not in self.wanted and self.raw.get("state") in ("stopped", "unknown"):
             self.module.warn(
-                f"{self} is there and does not run ({self.raw['state']}): look at its service on the node."
+                f"{self} is there and does not run ({self.raw['state']}): set running to true to start it."
             )
         return action
 
     def create(self) -> Any:
-        return self.send("post", self.item_path, **self.values(self.sets))
+        values = {name: value for name, value in self.sets.items() if name != "running"}
+        return self.send("post", self.item_path, **self.values(values))
+
+    def update(self) -> None:
+        on = self.sets["running"]
+        self.turn(f"{self.kind}.{self.name}", lambda: self.runs(self.find()) == on, on=on)
 
     def delete(self) -> Any:
         return self.send("delete", self.item_path)
