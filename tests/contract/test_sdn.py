@@ -379,6 +379,19 @@ def test_the_whole_of_it_goes_in_the_other_order(run):
     assert in_force(run, "subnet") == {}
 
 
+def test_a_guest_is_connected_to_a_vnet_that_is_in_force(run, container):
+    guest = container(net={"net0": {"name": "eth0", "bridge": "guests", "ip": "198.51.100.9/24"}}, state="started")
+    for options in ({"apply": False}, {"pending": "keep"}):
+        assert "'guests'" in run.fleet_fails(guest)
+        build(run, **options)
+    assert run.fleet(guest)["changed"]
+    assert not run.fleet(guest)["changed"]
+    # On the nodes of its zone only.
+    run(ZONE, {"zone": "lan", "nodes": ["pve2"]})
+    other = container(101, net={"net0": {"name": "eth0", "bridge": "guests", "ip": "dhcp"}})
+    assert "'guests'" in run.fleet_fails(other)
+
+
 # ----------------------------------------------------------------------------------------------- what is built on what
 
 

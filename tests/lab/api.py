@@ -612,6 +612,7 @@ class Downloads:
 class Pve(
     Views,
     StrictForms,
+    Sdn,
     Archives,
     Containers,
     Network,
@@ -625,7 +626,6 @@ class Pve(
     Machines,
     Node,
     Quorum,
-    Sdn,
     Ceph,
     FakePve,
 ):

@@ -319,6 +319,40 @@ class Sdn:
                 raise PveError(500, f"{failed}: {kind} {ident} is used by {user_of} at {where}")
         del self.sdn_staged[kind][ident]
 
+    # ---------------------------------------------------------------------------------------------- bridges
+
+    def vnets(self, node: str) -> dict[str, Values]:
+        """The vnets in force that the node has."""
+        zones = self.sdn_running["zone"]
+        here = {
+            name: vnet
+            for name, vnet in self.sdn_running["vnet"].items()
+            if node in str(zones[vnet["zone"]].get("nodes", node)).split(",")
+        }
+        return {
+            name: {
+                "iface": name,
+                "type": "vnet",
+                "active": "1",
+                "ipam": int("ipam" in zones[vnet["zone"]]),
+                "vlanaware": vnet.get("vlanaware", 0),
+                **({"comments": vnet["alias"]} if "alias" in vnet else {}),
+            }
+            for name, vnet in here.items()
+        }
+
+    async def _node_network(self, v: Values, user: str) -> list[Values]:
+        listed = await super()._node_network(v, user)
+        if v.get("type") not in ("any_bridge", "include_sdn", "vnet"):
+            return listed
+        paths = {name: f"/sdn/zones/{vnet['zone']}/{name}" for name, vnet in self.sdn_running["vnet"].items()}
+        vnets = self.vnets(v["node"]).items()
+        return [*listed, *(item for name, item in vnets if self._sdn_may(user, paths[name], "SDN.Audit", "SDN.Use"))]
+
+    def _missing_bridge(self, net: str) -> str | None:
+        bridge = super()._missing_bridge(net)
+        return None if bridge in self.sdn_running["vnet"] else bridge
+
     # -------------------------------------------------------------------------------------------- applying
 
     def _sdn_waits(self) -> bool:
