@@ -66,8 +66,9 @@ options:
     description: Number of votes of the node, 1 unless given.
     type: int
   token_coefficient:
-    description: Milliseconds that every further node adds to the timeout of a token. For O(state=created), 125 unless
-      given.
+    description:
+      - Milliseconds that every further node adds to the timeout of a token. For O(state=created), 125 unless given.
+      - Proxmox VE 8 and the first releases of 9 refuse it. Clusters that they made have 650, the default of Corosync.
     type: int
   peer:
     description: A node of the cluster to join. Required with O(state=joined).
@@ -181,6 +182,8 @@ from ansible_collections.onprem.cloud.plugins.module_utils.pve.tasks import Task
 
 QUICKEST = 0.1
 SLOWEST = 2.0
+# What counts in a cluster that was made before Proxmox VE wrote one of its own.
+COROSYNC_COEFFICIENT = 650
 FINGERPRINT = re.compile(r"([0-9A-F]{2}:){31}[0-9A-F]{2}")
 
 
@@ -283,7 +286,7 @@ class Cluster(Resource):
             found.update(nodeid=own.get("nodeid"), votes=own.get("quorum_votes"), links=addresses(own))
         if "token_coefficient" in self.wanted or ("links" in self.wanted and not self.joins):
             totem = self.client.get("/cluster/config/totem") or {}
-            found["token-coefficient"] = totem.get("token_coefficient")
+            found["token-coefficient"] = totem.get("token_coefficient", COROSYNC_COEFFICIENT)
             for number, interface in (totem.get("interface") or {}).items():
                 if f"link{number}" in found.get("links", {}):
                     found["links"][f"link{number}"]["priority"] = interface.get("knet_link_priority") or 0
@@ -375,6 +378,8 @@ class Cluster(Resource):
         elif self.joins:
             self.validate_joiner()
         else:
+            if self.wanted.get("votes") == 0:
+                self.problem("votes is 0, and the first node of a cluster needs 1 or more")
             root_only(self, "create a cluster")
 
     def validate_member(self) -> None:

@@ -119,9 +119,21 @@ def test_what_a_cluster_is_cannot_be_changed(as_root, options, words, check):
     assert [request for request in as_root.api.writes() if "ticket" not in request.path] == []
 
 
+def test_a_cluster_that_was_made_before_there_was_a_coefficient(as_root):
+    """Corosync's own is larger than the one that Proxmox VE 9 writes to a new cluster."""
+    as_root.api.pve.version = "8.4.14"
+    message = as_root.fails(MODULE, {**OURS, "token_coefficient": 650})
+    assert "token-coefficient: property is not defined in schema" in message
+    assert as_root.api.pve.corosync is None
+    assert as_root(MODULE, OURS)["changed"]
+    assert not as_root(MODULE, {**OURS, "token_coefficient": 650})["changed"]
+    assert "token_coefficient is 650" in as_root.fails(MODULE, {**OURS, "token_coefficient": 125})
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"votes": 0}, ["votes is 0", "first node", "1 or more"]),
         ({"clustername": "name of a cluster"}, ["clustername", "15 characters"]),
         ({"clustername": "sixteencharacter"}, ["clustername", "15 characters"]),
         ({"links": {"link8": "192.0.2.1"}}, ["links", "'link8'", "link0 to link7"]),

@@ -21,6 +21,7 @@ from tests.lab.records import Values
 CONFIG = "/cluster/config"
 # Real seconds until a node that joined ends its connections, and until it has quorum with its new certificate.
 SETTLING = 0.05
+NOT_IN_SCHEMA = "property is not defined in schema and the schema does not allow additional properties"
 
 
 def root_alone(user: str) -> None:
@@ -115,6 +116,8 @@ class Quorum:
 
     async def _cluster_create(self, v: Values, user: str) -> str:
         root_alone(user)
+        if self.version.startswith("8.") and "token-coefficient" in v:
+            raise PveError(400, "Parameter verification failed.", {"token-coefficient": NOT_IN_SCHEMA})
         if self.corosync is not None:
             raise PveError(500, "cluster config '/etc/pve/corosync.conf' already exists")
 
@@ -127,7 +130,8 @@ class Quorum:
                 chosen = {"knet_link_priority": priority} if priority else {}
                 interfaces[number] = {"linknumber": number, **chosen}
             totem = {"cluster_name": v["clustername"], "config_version": "1", "interface": interfaces}
-            totem["token_coefficient"] = str(v.get("token-coefficient", 125))
+            if not self.version.startswith("8."):
+                totem["token_coefficient"] = str(v.get("token-coefficient", 125))
             self.corosync = {"name": v["clustername"], "nodes": {self.here: member}, "totem": totem, "down": set()}
             return "Restart corosync and cluster filesystem"
 
