@@ -123,7 +123,6 @@ class Plan:
 class Record:
     """What the module has put so far, as its own file says."""
 
-    text: Optional[str]
     parameters: list[str]
     devices: list[str]
     body: str
@@ -134,11 +133,10 @@ class Record:
 
     @classmethod
     def read(cls, files: Files) -> "Record":
-        text = files.text(MODPROBE)
-        lines = (text or "").splitlines(keepends=True)
+        lines = (files.text(MODPROBE) or "").splitlines(keepends=True)
         added = "".join(line[len(ADDED) :] for line in lines if line.startswith(ADDED))
         devices = [line[len(DEVICE) :].strip() for line in lines if line.startswith(DEVICE)]
-        return cls(text, added.split(), devices, "".join(line for line in lines if not line.startswith("#")))
+        return cls(added.split(), devices, "".join(line for line in lines if not line.startswith("#")))
 
 
 class Planner:
@@ -168,6 +166,7 @@ class Planner:
         self.look_at_processor()
         self.look_at_iommu(chosen)
         self.look_at_interrupts()
+        self.look_at_kernel()
         for device in chosen:
             self.look_at_device(device)
         if not self.waiting:
@@ -323,6 +322,17 @@ class Planner:
                 " and vfio-pci refuses that.",
             )
 
+    def look_at_kernel(self) -> None:
+        modules = self.machine.modules
+        if modules is not None and "vfio_pci" not in modules:
+            built_in = "vfio_pci" in self.machine.built_in
+            self.note(
+                PROBLEM,
+                "driver",
+                f"The kernel {self.machine.kernel} has "
+                + ("vfio-pci built in, where files cannot give it options." if built_in else "no module vfio-pci."),
+            )
+
     def look_at_device(self, device: Device) -> None:
         vital = next((what for prefix, what in VITAL.items() if device.is_a(prefix)), None)
         if vital or device.is_a("06"):
@@ -352,15 +362,6 @@ class Planner:
         )
 
     def look_at_drivers(self, device: Device) -> None:
-        modules = self.machine.modules
-        if modules is not None and "vfio_pci" not in modules:
-            built_in = "vfio_pci" in self.machine.built_in
-            self.note(
-                PROBLEM,
-                "driver",
-                f"The kernel {self.machine.kernel} has "
-                + ("vfio-pci built in, where files cannot give it options." if built_in else "no module vfio-pci."),
-            )
         if device.driver == VFIO or not device.driver:
             return
         if device.driver_module and device.driver_module not in self.machine.built_in:
