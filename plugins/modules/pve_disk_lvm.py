@@ -96,6 +96,10 @@ class VolumeGroup(OnDisks):
     def members(self) -> list[str]:
         return [item["name"] for item in (self.raw or {}).get("children") or []]
 
+    def holds(self) -> str:
+        count = int((self.raw or {}).get("lvcount") or 0)
+        return f"the {count} volumes in it" if count > 1 else "the volume in it" if count else ""
+
     def on_devices(self, wanted: list[str]) -> bool:
         return set(wanted) <= set(self.members())
 

@@ -70,7 +70,7 @@ disk_lvmthin:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks, size
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import STR, Option
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.resource import Table, argument_spec, run
 
@@ -107,6 +107,10 @@ class ThinPool(OnDisks):
 
     def members(self) -> list[str]:
         return [item["name"] for item in self.groups.get(self.group, {}).get("children") or []]
+
+    def holds(self) -> str:
+        used = (self.raw or {}).get("used")
+        return f"{size(used)} of data in it" if used else ""
 
     def on_devices(self, wanted: list[str]) -> bool:
         return set(wanted) <= set(self.members())

@@ -93,7 +93,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.disks import INSTEAD, PLACES, Device, OnDisks, size
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     INT,
     LIST,
@@ -183,6 +183,10 @@ class Pool(OnDisks):
 
     def members(self) -> list[str]:
         return self.leaves(self.vdevs)
+
+    def holds(self) -> str:
+        used = (self.raw or {}).get("alloc")
+        return f"{size(used)} of data in it" if used else ""
 
     def on_devices(self, wanted: list[str]) -> bool:
         """Whether each member is one of these disks, or the partition that ZFS made of it."""

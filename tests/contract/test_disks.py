@@ -284,6 +284,23 @@ def test_nothing_is_removed_without_consent(run, life, consent, words):
     nothing(run, life, life.created)
 
 
+@pytest.mark.parametrize(
+    ("life", "content", "words"),
+    [
+        (LIVES[0], {}, "what it holds would be lost"),
+        (LIVES[2], {"plain": {"vm-100-disk-0": 10**9, "vm-101-disk-0": 10**9}}, "the 2 volumes in it would be lost"),
+        (LIVES[3], {"used": 3 * 10**12}, "3 TB of data in it would be lost"),
+        (LIVES[4], {"used": 4 * 10**9}, "4 GB of data in it would be lost"),
+    ],
+    ids=lambda value: names(value) if isinstance(value, Life) else "",
+)
+def test_who_is_asked_for_consent_is_told_what_there_is_to_lose(run, life, content, words):
+    run(life.module, {**life.ident, **life.created})
+    kind = {DIRECTORY: "directory", LVM: "lvm", THIN: "lvmthin", ZFS: "zfs"}[life.module]
+    run.api.pve.made_of("pve1", kind)[life.ident["name"]].update(content)
+    assert words in run.fails(life.module, {**life.ident, "state": "absent", "destroy_data": False})
+
+
 @each
 def test_what_is_gone_needs_no_consent(run, life):
     nothing(run, Life(life.module, {"node": "pve1", "name": life.ident["name"]}, {}, {}), {}, state="absent")

@@ -770,13 +770,14 @@ class NodeDisks:
             plain = sum(self.made_of(v["node"], "lvm")[item["vg"]].get("plain", {}).values())
             # Beside the metadata of each, there is room for that of the largest once more.
             size = (space["size"] - space["free"] - plain - metadata) // len(pools) - metadata
-            figures = {"lv_size": size, "used": 0, "metadata_size": metadata, "metadata_used": 10**6}
+            figures = {"lv_size": size, "used": item.get("used", 0), "metadata_size": metadata, "metadata_used": 10**6}
             answer.append({"lv": name, "vg": item["vg"], **figures})
         return answer
 
     async def _pool_list(self, v: Values, user: str) -> list[Values]:
-        figures = {"size": 8 * TB, "alloc": 0, "free": 8 * TB, "frag": 0, "dedup": 1, "health": "ONLINE"}
-        return [{"name": name, **figures} for name in self.made_of(v["node"], "zfs")]
+        figures = {"size": 8 * TB, "free": 8 * TB, "frag": 0, "dedup": 1, "health": "ONLINE"}
+        pools = self.made_of(v["node"], "zfs").items()
+        return [{"name": name, "alloc": item.get("used", 0), **figures} for name, item in pools]
 
     async def _pool_read(self, v: Values, user: str) -> Values:
         pools = self.made_of(v["node"], "zfs")

@@ -159,6 +159,10 @@ class OnDisks(OfNode):
         """What it is on, as PVE calls it."""
         raise NotImplementedError  # every kind has an answer of its own
 
+    def holds(self) -> str:
+        """How much there is to lose, as far as PVE tells."""
+        return ""
+
     def on_devices(self, wanted: list[str]) -> bool:
         """Whether what is there is on these devices."""
         raise NotImplementedError  # every kind has an answer of its own
@@ -186,7 +190,8 @@ class OnDisks(OfNode):
             )
         if not self.params["destroy_data"]:
             self.problem(
-                f"it is on {what}, and what it holds would be lost: set destroy_data to true if that is what you want"
+                f"it is on {what}, and {self.holds() or 'what it holds'} would be lost: set destroy_data to true if "
+                "that is what you want"
             )
         for name, means in (
             ("cleanup_disks", "whether its disks are wiped as well"),
