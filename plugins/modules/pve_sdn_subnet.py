@@ -180,7 +180,7 @@ class Subnet(Staged):
             if f"sdn vnet '{self.params['vnet']}' does not exist" not in error.text:
                 raise
             self.vnet_there = False
-            self.listings[self.path] = []
+            self.listings[self.path], self.entry = [], {}
             return None
 
     def view(self, name: str, value: Any) -> Any:
