@@ -140,7 +140,7 @@ action:
   sample: create
 pool:
   description: The pool as Ceph has it afterwards. Empty if it is not there. Of an erasure coded pool, the one with the
-    data, which has the other one in RV(pool.metadata).
+    data, which has the other one in C(metadata).
   type: dict
   returned: success
   sample: {"pool_name": "guests", "size": 3, "min_size": 2, "pg_num": 128, "type": "replicated"}

@@ -98,8 +98,7 @@ class ThinPool(OnDisks):
         groups = (self.client.get(f"/nodes/{self.node}/disks/lvm") or {}).get("children") or []
         self.groups = {group["name"]: group for group in groups}
         pools = self.client.get(self.path) or []
-        self.pools = {pool["lv"]: pool for pool in pools if pool.get("vg") == self.group}
-        return self.pools.get(self.name)
+        return next((pool for pool in pools if (pool.get("vg"), pool.get("lv")) == (self.group, self.name)), None)
 
     @property
     def storage(self) -> dict[str, Any]:
@@ -117,14 +116,14 @@ class ThinPool(OnDisks):
 
     def is_alone(self) -> bool:
         """Whether the pool is all that its volume group holds, the copy of its metadata that LVM keeps room for too."""
-        group, pool = self.groups.get(self.group, {}), self.pools[self.name]
+        group, pool = self.groups.get(self.group, {}), self.raw or {}
         taken = int(group.get("size") or 0) - int(group.get("free") or 0)
-        return len(self.pools) == 1 and taken <= int(pool["lv_size"]) + 2 * int(pool["metadata_size"])
+        return taken <= int(pool["lv_size"]) + 2 * int(pool["metadata_size"])
 
     def check_consent(self) -> None:
         if self.params["cleanup_disks"] and not self.is_alone():
             self.problem(
-                f"cleanup_disks: its volume group '{self.group}' holds other volumes as well, which would be lost, "
+                f"cleanup_disks: its volume group '{self.group}' holds other volumes as well and cannot be wiped, "
                 "set cleanup_disks to false"
             )
         super().check_consent()
