@@ -442,6 +442,15 @@ BAD = [
         "ovs_bridge: 'in0' is not among the ovs_ports of 'vmbr3'",
     ),
     ([{"iface": "eno1", "state": "absent"}, {"iface": "eno1.4", "state": "present"}], "type is missing"),
+    # What is below itself, Proxmox VE would take.
+    ([{**VMBR1, "bridge_ports": ["vmbr1.5"]}], "interface 'vmbr1': it would be below itself, by vmbr1.5, choose other"),
+    (
+        [
+            {"iface": "vlan7", "type": "vlan", "vlan_raw_device": "store"},
+            {"iface": "store", "type": "vlan", "vlan_raw_device": "vlan7", "vlan_id": 8},
+        ],
+        "interface 'vlan7': it would be below itself, by store",
+    ),
     # Proxmox VE would read another type from these names.
     (
         [{"iface": "bond7", "type": "vlan", "vlan_raw_device": "eno2", "vlan_id": 7}],
@@ -712,6 +721,24 @@ def test_what_others_staged_is_dropped_if_told(run, api, pending, net, kept):
     kept(VMBR1)
 
 
+def test_what_others_staged_and_is_wanted_is_applied_after_all(run, pending, kept):
+    """It is dropped first, and then it is a change like any other."""
+    result = run("pve_network", {**NODE, "interfaces": [{"iface": "eno4", "mtu": 9000}], "pending": "revert"})
+    assert (result["changed"], result["applied"]) == (True, True)
+    assert result["diff"] == {
+        "before": {"(staged)": ["+\tmtu 9000"], "eno4": {}}, "after": {"eno4": {"mtu": 9000}}
+    }  # fmt: skip
+    assert pending.interfaces["pve1"]["eno4"]["mtu"] == "9000"
+    kept({"iface": "eno4", "mtu": 9000})
+
+
+def test_what_others_staged_and_is_not_wanted_needs_no_reload(run, api, pending, kept):
+    result = run("pve_network", {**NODE, "interfaces": [{"iface": "eno4", "mtu": 0}], "pending": "revert"})
+    assert (result["changed"], result["applied"]) == (True, False)
+    assert writes(api) == [("DELETE", "")]
+    kept({"iface": "eno4", "mtu": 0})
+
+
 def test_what_others_staged_stays_staged_when_something_is_refused(run, api, pending):
     pending.fail("POST", "/nodes/pve1/network", 500, "out of paper", times=1)
     interfaces = [{"iface": "eno3", "mtu": 9000}, VMBR1]
@@ -949,7 +976,7 @@ def machine(api, node, tmp_path, monkeypatch):
 
 HERE = {**NODE, "api_backend": "local", "api_host": None}
 STARTED = (
-    "systemd-run --unit=onprem-cloud-network-rollback --service-type=oneshot --on-active=65 "
+    "systemd-run --unit=onprem-cloud-network-rollback --collect --service-type=oneshot --on-active=65 "
     "--timer-property=AccuracySec=1 /bin/sh -c mv -f interfaces.onprem-cloud-network-rollback interfaces && "
     "rm -f interfaces.new && ifreload -a"
 )
@@ -1025,6 +1052,29 @@ def test_on_the_node_nothing_is_applied_without_the_timer(run, node, machine):
     message = run.fails("pve_network", {**HERE, "interfaces": [VMBR1]})
     assert "systemd-run failed (Unit already exists): the network cannot be guarded on the node" in message
     assert "vmbr1" not in node.interfaces["pve1"]
+    assert node.staged_interfaces == {}
+    assert sorted(path.name for path in machine.directory.glob("interfaces*")) == ["interfaces"]
+
+
+def test_on_the_node_the_timer_of_an_earlier_run_keeps_what_it_saved(run, node, machine):
+    """That run died, and what is in the file now is what its timer is going to put back."""
+    saved = Path(f"{machine.interfaces}.onprem-cloud-network-rollback")
+    saved.write_text("long before\n")
+    (machine.directory / "systemd-run").write_text("#!/bin/sh\necho Unit already exists >&2\nexit 1\n")
+    message = run.fails("pve_network", {**HERE, "interfaces": [VMBR1]})
+    assert "Unit already exists" in message
+    assert saved.read_text() == "long before\n"
+
+
+def test_on_the_node_nothing_is_applied_when_the_file_cannot_be_saved(run, node, machine, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("shutil.copy2", full)
+    message = run.fails("pve_network", {**HERE, "interfaces": [VMBR1]})
+    assert "interfaces cannot be saved (No space left on device)" in message
+    assert "What was staged has been taken back" in message
+    assert machine.called == [STARTED, "systemctl stop onprem-cloud-network-rollback.timer"]
     assert node.staged_interfaces == {}
 
 

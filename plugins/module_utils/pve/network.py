@@ -275,10 +275,33 @@ def type_refusals(config: Config, name: str, item: dict[str, Any]) -> Iterator[s
             yield f"ovs_bridge: '{name}' is not among the ovs_ports of '{bridge}', add it"
 
 
+def beneath(config: Config, name: str) -> list[str]:
+    """What an interface consists of, or is on."""
+    item = found(config, name) or {}
+    return [*ports(item), *filter(None, [item.get("vlan_raw_device")])]
+
+
+def circle(config: Config, name: str) -> str | None:
+    """What makes an interface be below itself, if anything does."""
+    for first in beneath(config, name):
+        seen: set[str] = set()
+        queue = [first]
+        while queue:
+            other = queue.pop()
+            if other == name:
+                return first
+            queue += [] if other in seen else beneath(config, other)
+            seen.add(other)
+    return None
+
+
 def mistakes(config: Config, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """What Proxmox VE would take, and nobody means."""
     for name in names:
         item = config.get(name, {})
+        by = circle(config, name)
+        if by:
+            yield name, f"it would be below itself, by {by}, choose other ports or another vlan_raw_device"
         for key, gateway in (("cidr", "gateway"), ("cidr6", "gateway6")):
             own = host(item.get(key))
             if item.get(gateway) and not item.get(key):
@@ -454,15 +477,32 @@ class Timer:
     def command(self, *words: str) -> None:
         code, _out, error = self.module.run_command(list(words))
         if code:
-            raise PveError(f"{words[0]} failed ({' '.join(error.split())}): the network cannot be guarded on the node.")
+            raise PveError(
+                f"{words[0]} failed ({' '.join(error.split())}): the network cannot be guarded on the node, look at "
+                f"'systemctl status {UNIT}.timer' there."
+            )
 
     def start(self) -> None:
-        shutil.copy2(INTERFACES, self.saved)
+        """First the timer: where that of an earlier run is still about to act, what that has saved stays."""
         script = f"mv -f {self.saved} {INTERFACES} && rm -f {INTERFACES}.new && ifreload -a"
         self.command(
-            *("systemd-run", f"--unit={UNIT}", "--service-type=oneshot", f"--on-active={self.seconds + MARGIN}"),
+            # Collected, it leaves no failed unit behind that would be in the way of the next one.
+            *(
+                "systemd-run",
+                f"--unit={UNIT}",
+                "--collect",
+                "--service-type=oneshot",
+                f"--on-active={self.seconds + MARGIN}",
+            ),
             *("--timer-property=AccuracySec=1", "/bin/sh", "-c", script),
         )
+        try:
+            shutil.copy2(INTERFACES, self.saved)
+        except OSError as error:
+            self.call_off()
+            raise PveError(
+                f"{INTERFACES} cannot be saved ({error}), so its network cannot be guarded: mend that."
+            ) from error
         self.deadline = time.monotonic() + self.seconds
 
     def call_off(self) -> None:
@@ -964,24 +1004,30 @@ class Network(OfNode):
         if different:
             self.examine_reach(goal)
         applies = params["apply"] and (different or bool(staged and not drop))
-        probes = self.probes() if applies else []
+        probes = self.probes() if applies or (drop and params["apply"]) else []
+        changed = different or drop or applies
+        if drop and not self.module.check_mode:
+            goal = self.drop()
+            applies = params["apply"] and settled(self.now) != goal
         before, after = self.difference(goal)
         if drop or (applies and staged):
             before["(staged)"] = staged
-        changed = different or drop or applies
         if changed and not self.module.check_mode:
-            self.carry_out(goal, drop, applies, probes)
+            self.carry_out(goal, applies, probes)
         facts = [self.listing[name] for name in sorted(self.wants) if name in self.listing]
         result = {"changed": changed, "applied": applies, "interfaces": facts}
         return {**result, "diff": {"before": before, "after": after}}
 
-    def carry_out(self, goal: Config, drop: bool, applies: bool, probes: list[str]) -> None:
-        if drop:
-            self.client.delete(self.path)
-            self.read()
-            goal = self.aim()
-            self.examine(goal)
-            self.examine_reach(goal)
+    def drop(self) -> Config:
+        """Forget what is staged; the interfaces as they are to be, now that it shows what is in force."""
+        self.client.delete(self.path)
+        self.read()
+        goal = self.aim()
+        self.examine(goal)
+        self.examine_reach(goal)
+        return goal
+
+    def carry_out(self, goal: Config, applies: bool, probes: list[str]) -> None:
         before, kept = self.now, bool(self.staged)
         timer = Timer(self.module, self.params["rollback_timeout"])
         try:
