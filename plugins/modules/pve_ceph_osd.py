@@ -214,35 +214,15 @@ class Osd(CephObject):
 
     # ------------------------------------------------------------------------------------------------- reading
 
-    def tree(self) -> dict[int, dict[str, Any]]:
-        """The OSDs of the whole Ceph cluster, with the node that each is in."""
-        found: dict[int, dict[str, Any]] = {}
-        try:
-            queue: list[dict[str, Any]] = [self.client.get(self.path)["root"]]
-        except PveError as error:
-            if not re.search("no tree nodes found|no root node", error.text):
-                raise
-            # Ceph has had no OSD so far.
-            queue = []
-        while queue:
-            bucket = queue.pop()
-            for item in bucket.get("children", []):
-                queue.append(item)
-                if item.get("type") == "osd":
-                    host = bucket["name"] if bucket.get("type") == "host" else ""
-                    plain = {key: value for key, value in item.items() if key not in ("leaf", "children")}
-                    found[int(item["id"])] = {"host": host, **plain, "id": int(item["id"])}
-        return found
-
     def find(self) -> dict[str, Any] | None:
         if not self.params["dev"]:
-            osd = self.tree().get(self.params["osdid"])
+            osd = self.osds().get(self.params["osdid"])
             return osd and self.described([osd])
         self.disks = read_disks(self.client, self.node)
         self.device = self.disks.find(self.params["dev"])
         ids = self.disks.osds(self.device) if self.device else []
         # Without any, this tells whether Ceph is there to take the disk.
-        tree = self.tree()
+        tree = self.osds()
         self.strangers_on_disk = [number for number in ids if tree.get(number, {}).get("host") != self.node]
         if not ids or self.strangers_on_disk:
             return None
@@ -414,7 +394,7 @@ class Osd(CephObject):
             self.check_stop([osd])
             if self.problems:
                 raise PveError("\n".join(self.problems))
-            self.turn(f"osd.{number}", lambda number=number, on=on: is_up(self.tree().get(number, {})) == on, on=on)
+            self.turn(f"osd.{number}", lambda number=number, on=on: is_up(self.osds().get(number, {})) == on, on=on)
 
     def delete(self) -> Any:
         cleanup = {"cleanup": 1} if self.params["cleanup"] else {}

@@ -356,11 +356,26 @@ class Pool(CephObject):
         for key in ("failure-domain", "device-class"):
             if "profile" in code and key in code:
                 self.problem(f"erasure_coding: {key} does not go together with profile, which says it, leave one out")
+        self.warn_of_places(code)
         for name in (f"{self.name}-data", f"{self.name}-metadata"):
             if name in self.names:
                 self.problem(
                     f"erasure_coding: there is a pool '{name}' already, which it would take: choose another name"
                 )
+
+    def warn_of_places(self, code: dict[str, Any]) -> None:
+        """Nothing can be written to a pool until there is a place for each chunk, and Ceph makes it nevertheless."""
+        domain, kind = code.get("failure-domain", "host"), code.get("device-class")
+        if "profile" in code or domain not in ("host", "osd") or not self.ready:
+            return
+        osds = [osd for osd in self.osds().values() if kind in (None, osd.get("device_class"))]
+        places = {osd["host"] if domain == "host" else osd["id"] for osd in osds}
+        if len(places) < code["k"] + code["m"]:
+            what = {"host": "hosts with OSDs", "osd": "OSDs"}[domain] + (f" of class {kind}" if kind else "")
+            self.module.warn(
+                f"{self}: erasure_coding wants {code['k'] + code['m']} {what} and Ceph has {len(places)}: until there "
+                "are more, chunks have no place: give smaller numbers, or another failure-domain."
+            )
 
     def check_storage(self) -> None:
         """Whether a storage that is to be added can be. Proxmox VE finds out when the pool is there."""

@@ -900,6 +900,22 @@ def test_how_a_pool_is_coded_never_changes(ceph, code, words, check):
     assert ceph.api.writes() == []
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_code_that_has_more_chunks_than_there_are_places_is_warned_of(ceph, root, check):
+    for letter in "bcd":
+        ceph("pve_ceph_osd", {**NODE, **root, "dev": f"/dev/sd{letter}"})
+    for code, words in (
+        ("k=2,m=1", "wants 3 hosts with OSDs and Ceph has 1: "),
+        ("k=2,m=2,failure-domain=osd", "wants 4 OSDs and Ceph has 3: "),
+        ("k=2,m=1,failure-domain=osd,device-class=ssd", "wants 3 OSDs of class ssd and Ceph has 0: "),
+    ):
+        result = ceph("pve_ceph_pool", {**CODED, "erasure_coding": code, "add_storages": False}, check=check)
+        has(str(result["warnings"]), words)
+        ceph("pve_ceph_pool", {**CODED, "state": "absent"})
+    enough = {**CODED, "erasure_coding": "k=2,m=1,failure-domain=osd,device-class=hdd"}
+    assert "warnings" not in ceph("pve_ceph_pool", enough, check=check)
+
+
 def test_a_replicated_pool_does_not_become_an_erasure_coded_one(ceph):
     ceph("pve_ceph_pool", POOL)
     has(ceph.fails("pve_ceph_pool", {**POOL, "erasure_coding": CODE}), "erasure_coding is 'None' and cannot be changed")

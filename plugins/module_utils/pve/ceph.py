@@ -81,6 +81,26 @@ class CephObject(Resource):
             return f"{error}. Remedy: {remedy}." if remedy else str(error)
         return f"{remedy} (Proxmox VE says: {error.text})." if remedy else str(error)
 
+    def osds(self) -> dict[int, dict[str, Any]]:
+        """The OSDs of the whole Ceph cluster, with the node that each is in."""
+        found: dict[int, dict[str, Any]] = {}
+        try:
+            queue: list[dict[str, Any]] = [self.client.get(f"/nodes/{self.node}/ceph/osd")["root"]]
+        except PveError as error:
+            if not re.search("no tree nodes found|no root node", error.text):
+                raise
+            # Ceph has had no OSD so far.
+            queue = []
+        while queue:
+            bucket = queue.pop()
+            for item in bucket.get("children", []):
+                queue.append(item)
+                if item.get("type") == "osd":
+                    host = bucket["name"] if bucket.get("type") == "host" else ""
+                    plain = {key: value for key, value in item.items() if key not in ("leaf", "children")}
+                    found[int(item["id"])] = {"host": host, **plain, "id": int(item["id"])}
+        return found
+
     # ------------------------------------------------------------------------------------------------ planning
 
     def check_sizes(self) -> None:
