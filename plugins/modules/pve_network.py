@@ -254,15 +254,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import connection_spec
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import (
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.interfaces import (
     BOND_MODES,
     IFACE,
     Comments,
     Gateway,
     HostAddress,
-    Network,
     Vlans,
 )
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import Network
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     BOOL,
     INT,

@@ -83,7 +83,7 @@ options:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.network import IFACE
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.interfaces import IFACE
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     INT,
     RAW,
