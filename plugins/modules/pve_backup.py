@@ -174,8 +174,15 @@ class Backup(Resource):
             self.problem(f"storage '{storage}' is not online on node '{node}', bring it back or choose another")
 
     def back_up(self, node: str, request: dict[str, Any]) -> dict[str, Any]:
-        upid = self.client.post(f"/nodes/{node}/vzdump", **request)
-        self.tasks.wait(upid, str(self))
+        upid = self.tasks.once(
+            lambda: self.client.post(f"/nodes/{node}/vzdump", **request),
+            str(self),
+            node=node,
+            kind="vzdump",
+            vmid=request["vmid"],
+        )
+        if not str(upid).startswith("UPID:"):
+            raise PveError(f"{self}: node '{node}' made none, as the guest has left it meanwhile: run again.")
         answer = self.client.get(f"/nodes/{node}/tasks/{upid}/log", limit=5000)
         lines = [str(entry.get("t", "")) for entry in answer]
         names = [match[1] for match in map(ARCHIVE.search, lines) if match]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import Client, Unreachable
 
 from tests.contract.life import Life, limited
 
@@ -106,6 +107,32 @@ def test_a_backup_that_is_pruned_at_once_is_told(run, api):
     volumes = api.pve._volumes
     api.pve._volumes = lambda name: {key: item for key, item in volumes(name).items() if item["content"] != "backup"}
     assert "does not show its archive" in run.fails("pve_backup", BACKUP)
+
+
+def test_a_guest_that_moves_away_meanwhile_is_not_taken_for_backed_up(run, monkeypatch):
+    """The node that it was on answers OK and makes nothing."""
+    monkeypatch.setattr(Client, "post", lambda self, path, /, **data: "OK")
+    message = run.fails("pve_backup", BACKUP)
+    assert "backup of guest 100: node 'pve1' made none, as the guest has left it meanwhile: run again" in message
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_answer_that_is_lost_makes_no_second_backup(run, api, monkeypatch, begun):
+    real, lost = Client.post, []
+
+    def losing(self, path, /, **data):
+        if lost:
+            return real(self, path, **data)
+        lost.append(path)
+        if begun:
+            real(self, path, **data)
+        raise Unreachable("The connection broke.")
+
+    monkeypatch.setattr(Client, "post", losing)
+    result = run("pve_backup", BACKUP)
+    made = [name for name in api.pve.storages["local"]["volumes"] if name.startswith("backup/")]
+    assert [f"local:{name}" for name in made] == [result["archive"]]
+    assert len([request for request in api.writes() if request.path.endswith("/vzdump")]) == 1
 
 
 @pytest.mark.parametrize(

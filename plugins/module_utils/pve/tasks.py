@@ -105,8 +105,8 @@ class Tasks:
         kind: str,
         vmid: int | None = None,
         ids: Collection[str] = (),
-    ) -> None:
-        """Begin a task that must not run twice, and wait for it.
+    ) -> Any:
+        """Begin a task that must not run twice, wait for it, and say which it was.
 
         When the answer to the write is lost, or does not name the task, the one that it began, of this kind and for
         this guest, or about what has one of these ids, is looked for.
@@ -130,7 +130,8 @@ class Tasks:
             upid = upid or next(iter(begun() - before), None)
             if upid or answered:
                 self.wait(upid, what)
-                return
+                return upid
+        return None
 
     def freed(self, path: str, lock: Any, *, patient: bool) -> Any:
         """The lock of the guest at the path, after whoever holds it had the time of a task to let go of it."""
