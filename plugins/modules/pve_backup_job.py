@@ -245,6 +245,7 @@ TABLE = Table(
 
 class BackupJob(Resource):
     jobs: list[dict[str, Any]]
+    storages: dict[str, dict[str, Any]] | None = None
 
     def fetch(self) -> dict[str, Any] | None:
         self.jobs = [with_retention(job) for job in self.client.get(self.path)]
@@ -304,7 +305,10 @@ class BackupJob(Resource):
         self.not_there(text)
 
     def storage(self, name: str) -> dict[str, Any] | None:
-        return next((storage for storage in self.client.get("/storage") if storage["storage"] == name), None)
+        """The storage of a name; all of them are read once."""
+        if self.storages is None:
+            self.storages = {storage["storage"]: storage for storage in self.client.get("/storage")}
+        return self.storages.get(name)
 
     def gone(self) -> list[str]:
         outdated = "maxfiles" in self.raw and "prune_backups" in {*self.sets, *self.deletes}

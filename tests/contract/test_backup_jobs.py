@@ -252,6 +252,13 @@ def test_the_warning_is_given_when_it_is_true(run, api, other, told):
     assert warned(run("pve_backup_job", {**JOB, "id": "weekly", **other})) == told
 
 
+def test_many_rivals_take_no_more_requests(run, api):
+    run("pve_backup_job", {**JOB, "prune_backups": "keep-daily=7"})
+    for name in ("one", "two", "three", "four"):
+        run("pve_backup_job", {**JOB, "id": name})
+    nothing(run, Life("pve_backup_job", {"id": "nightly"}, {}, {}), {})
+
+
 def test_a_job_without_a_policy_has_that_of_its_storage(run, api):
     api.pve.storages["local"]["prune-backups"] = "keep-daily=7"
     run("pve_backup_job", {**JOB, "prune_backups": "keep-daily=7"})

@@ -34,10 +34,22 @@ def test_a_backup_is_made_and_its_archive_returned(run, api):
     assert (volume["notes"], volume["protected"]) == ("web x", 1)
 
 
-def test_a_backup_needs_no_more_privileges_than_are_documented(run):
-    guest = {"VM_Backup": "/vms/100", "VM_Audit": "/vms/100"}
-    life = limited(run, Life("pve_backup", BACKUP, {}, {}), **guest, Datastore_AllocateSpace="/storage/local")
-    assert run("pve_backup", life.ident)["archive"]
+def test_a_backup_needs_the_privileges_that_are_documented_and_no_others(run):
+    needed = {"VM_Backup": "/vms/100", "VM_Audit": "/vms/100", "Datastore_AllocateSpace": "/storage/local"}
+    life = Life("pve_backup", BACKUP, {}, {})
+    assert run("pve_backup", limited(run, life, **needed).ident)["archive"]
+    for privilege in needed:
+        fewer = limited(run, life, **{name: path for name, path in needed.items() if name != privilege})
+        assert run.fails("pve_backup", fewer.ident)
+    for options, privilege, path in (
+        ({"prune_backups": "keep-last=2"}, "Datastore_Allocate", "/storage/local"),
+        ({"bwlimit": 9, "ionice": 8, "performance": "max-workers=4"}, "Sys_Modify", "/"),
+        ({"fleecing": "enabled=1,storage=local-lvm"}, "Datastore_AllocateSpace", "/storage"),
+    ):
+        message = run.fails("pve_backup", {**limited(run, life, **needed).ident, **options})
+        assert privilege.replace("_", ".") in message
+        assert "the missing privilege" in message
+        assert run("pve_backup", {**limited(run, life, **{**needed, privilege: path}).ident, **options})["archive"]
 
 
 def test_the_archive_of_this_run_is_returned_and_no_other(run, api):

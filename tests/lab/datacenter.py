@@ -150,6 +150,15 @@ class Backups:
 
     async def _vzdump(self, v: Values, user: str) -> str:
         vmid, node, storage = int(v["vmid"]), v["node"], v["storage"]
+        fleecing = properties(v["fleecing"]) if v.get("fleecing") else {}
+        if {"bwlimit", "ionice", "performance"} & {*v}:
+            self.require(user, "/", "Sys.Modify")
+        if fleecing.get("storage"):
+            self.require(user, f"/storage/{fleecing['storage']}", "Datastore.AllocateSpace")
+        if v.get("prune-backups"):
+            self.require(user, f"/storage/{storage}", "Datastore.Allocate")
+        self.require(user, f"/storage/{storage}", "Datastore.AllocateSpace")
+        self.require(user, f"/vms/{vmid}", "VM.Backup")
         guest = next((guest for guest in [*self.vms, *self.cts] if guest.vmid == vmid), None)
         kind = guest.guest.split("/")[0] if guest else "qemu"
         packed = {"zstd": ".zst", "gzip": ".gz", "lzo": ".lzo", "1": ".lzo"}.get(v.get("compress", "0"), "")
