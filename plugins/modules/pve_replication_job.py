@@ -107,7 +107,6 @@ TABLE = Table(
     noun="replication job",
     path="/cluster/replication",
     id="id",
-    detail=True,
     required=("target",),
     options={
         "target": Option(STR, Text(), fixed=True),
@@ -121,11 +120,16 @@ TABLE = Table(
 
 
 class ReplicationJob(Resource):
+    jobs: dict[str, dict[str, Any]]
+
     def fetch(self) -> dict[str, Any] | None:
-        if not re.fullmatch(r"[1-9]\d{2,8}-\d{1,9}", self.name):
+        if not re.fullmatch(r"[1-9]\d{2,8}-(0|[1-9]\d{0,8})", self.name):
             raise PveError(f"{self}: the id is that of a guest, a dash and a number, write for example 100-0.")
-        found = super().fetch()
-        if not found or not found.get("remove_job"):
+        self.jobs = {str(job["id"]): job for job in self.client.get(self.path)}
+        if self.name not in self.jobs:
+            return None
+        found = {**self.jobs[self.name], **self.client.get(self.item_path)}
+        if not found.get("remove_job"):
             return found
         if self.state == "present":
             raise PveError(f"{self} is being deleted: run again when it is gone, or choose another number.")
@@ -154,6 +158,12 @@ class ReplicationJob(Resource):
             self.problem(f"target: guest {vmid} is on node '{target}' itself, choose another")
         elif vmid not in guests:
             self.not_there(f"guest {vmid} does not exist", ", create it first")
+        for name, job in self.jobs.items():
+            if name.partition("-")[0] == vmid and job.get("target") == target:
+                self.problem(
+                    f"target: the job '{name}' copies guest {vmid} to node '{target}' already, change that or choose "
+                    "another node"
+                )
 
     def create(self) -> Any:
         return self.client.post(self.path, id=self.name, type="local", **self.values(self.sets))

@@ -270,6 +270,8 @@ def test_no_limit_is_no_rate(run, api, nodes):
     ("options", "words"),
     [
         ({"id": "100"}, "the id is that of a guest, a dash and a number"),
+        ({"id": "100-00"}, "the id is that of a guest, a dash and a number"),
+        ({"id": "100-1", "target": "pve2"}, "target: the job '100-0' copies guest 100 to node 'pve2' already"),
         ({"id": "100-1"}, "target is missing, a new replication job needs it"),
         ({"id": "100-1", "target": "pve3"}, "target: there is no node 'pve3', choose of pve1, pve2"),
         ({"id": "100-1", "target": "pve1"}, "target: guest 100 is on node 'pve1' itself"),

@@ -223,6 +223,11 @@ class Datacenter(Storages, Backups, Records):
         check_job(values)
         if area.collection == "/cluster/replication" and values["target"] not in self.nodes:
             raise PveError(500, f"Target '{values['target']}' does not exist.")
+        guest = ident.partition("-")[0]
+        for other, job in self.area(area.collection).items() if area.collection == "/cluster/replication" else ():
+            if other != ident and (other.partition("-")[0], job["target"]) == (guest, values["target"]):
+                why = f"replication job for guest '{guest}' to target 'local/{values['target']}' already exists"
+                raise PveError(500, why)
         if area.collection == "/cluster/backup":
             if not values.get("schedule"):
                 raise PveError(
