@@ -6,10 +6,6 @@ from __future__ import annotations
 class ModuleDocFragment:
     """What modules that work on a machine itself have in common."""
 
-    DOCUMENTATION = r"""
-options: {}
-"""
-
     ATTRIBUTES = r"""
 options: {}
 attributes:

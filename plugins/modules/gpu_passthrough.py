@@ -36,7 +36,6 @@ seealso:
   - module: onprem.cloud.pve_pci_mapping
   - module: onprem.cloud.pve_qemu
 extends_documentation_fragment:
-  - onprem.cloud.host
   - onprem.cloud.host.attributes
 options:
   state:

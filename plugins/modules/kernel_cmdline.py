@@ -33,7 +33,6 @@ notes:
 seealso:
   - module: onprem.cloud.gpu_passthrough
 extends_documentation_fragment:
-  - onprem.cloud.host
   - onprem.cloud.host.attributes
 options:
   present:

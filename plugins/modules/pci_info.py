@@ -23,7 +23,6 @@ seealso:
   - module: onprem.cloud.gpu_passthrough
   - module: onprem.cloud.pve_pci_mapping
 extends_documentation_fragment:
-  - onprem.cloud.host
   - onprem.cloud.host.attributes_info
 options:
   devices:
