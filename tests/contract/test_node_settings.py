@@ -207,6 +207,14 @@ def test_options_of_others_stay(run):
     assert result["options"]["startall-onboot-delay"] == "5"
 
 
+def test_where_a_node_stands_is_an_option_of_9(run, api):
+    api.pve.version = "8.4.14"
+    assert "location: property is not defined in schema" in run.fails("pve_node_options", {**NODE, **OPTIONS.created})
+    known = {key: value for key, value in OPTIONS.created.items() if key != "location"}
+    nothing(run, OPTIONS, {"description": "", "location": ""})
+    assert both(run, OPTIONS, {**known, "ballooning_target": 70})["changed"]
+
+
 def test_what_certificates_are_for_is_not_shown(run, monkeypatch):
     real = Client.put
     monkeypatch.setattr(Client, "put", lambda self, path, /, **data: real(self, path, acme="account=default", **data))

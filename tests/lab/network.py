@@ -110,11 +110,14 @@ class Settings:
                     raise refuse(data=f"Invalid Hostname '{name}'")
         settings["hosts"] = values["data"]
 
-    async def answer(self, request: web.Request, match: Any, *args: Any) -> Any:
+    async def answer(self, request: web.Request, match: Any, params: Values, *args: Any) -> Any:
         if request.method == "PUT" and match and match.template == "/nodes/{node}/config":
+            if self.version.startswith("8.") and "location" in params:
+                why = "property is not defined in schema and the schema does not allow additional properties"
+                raise refuse(location=why)
             # Of what a node has, this alone is in /etc/pve.
             self.need_quorum()
-        return await super().answer(request, match, *args)
+        return await super().answer(request, match, params, *args)
 
     def _node_config(self, node: str) -> Values:
         """The notes are comment lines at the top of the file."""
