@@ -367,7 +367,7 @@ def find_loader(files: Files, run: Run, asked: Optional[str] = None) -> Loader:
     """The boot loader that starts this machine, or why that is unclear."""
     managed = bool(files.line(PROXMOX_PARTITIONS))
     evidence = witnesses(files, run, managed)
-    said = {loader for loader, _ in evidence}
+    said = {loader for loader, _why in evidence}
     remedy = "say which it is with bootloader"
     if not asked and not said:
         raise Unclear(f"Nothing tells which boot loader starts this machine: {remedy}.")
@@ -383,7 +383,7 @@ def find_loader(files: Files, run: Run, asked: Optional[str] = None) -> Loader:
             f" ({PROXMOX_PARTITIONS} names none): have it do so with 'proxmox-boot-tool init'."
         )
     argv = ("proxmox-boot-tool", "refresh") if managed else ("update-grub",)
-    return Loader(loader, [why for _, why in evidence], Rebuild("boot-loader", argv))
+    return Loader(loader, [why for _loader, why in evidence], Rebuild("boot-loader", argv))
 
 
 def witnesses(files: Files, run: Run, managed: bool) -> list[tuple[str, str]]:
@@ -416,7 +416,7 @@ def witnesses(files: Files, run: Run, managed: bool) -> list[tuple[str, str]]:
 
 def partitions(run: Run) -> list[tuple[str, str]]:
     """What proxmox-boot-tool has put on its partitions, where that is one and the same."""
-    code, output, _ = run(["proxmox-boot-tool", "status"])
+    code, output, _errors = run(["proxmox-boot-tool", "status"])
     kinds = re.findall(r"\b(uefi|grub) \(versions:", output) if code == 0 else []
     if set(kinds) == {"uefi"}:
         return [(SYSTEMD_BOOT, "proxmox-boot-tool has put systemd-boot on its partitions")]

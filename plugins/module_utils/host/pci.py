@@ -259,7 +259,7 @@ class Aliases:
     def __init__(self, files: Files, kernel: str) -> None:
         self.patterns: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for line in (files.text(f"/lib/modules/{kernel}/modules.alias") or "").splitlines():
-            alias, _, module = line.partition(" ")[2].rpartition(" ")
+            alias, _space, module = line.partition(" ")[2].rpartition(" ")
             if alias.startswith("pci:"):
                 self.patterns[self.vendor(alias)].append((alias, module))
 
@@ -298,10 +298,10 @@ def sections(listing: str, wanted: set[str]) -> tuple[dict[str, Section], dict[s
     for line in listing.splitlines():
         if line.startswith("\t"):
             if line[1:2] != "\t":
-                number, _, text = line[1:].partition("  ")
+                number, _space, text = line[1:].partition("  ")
                 below[number] = text
         elif line and line[0] not in "#\n":
-            number, _, text = line.partition("  ")
+            number, _space, text = line.partition("  ")
             below = {}
             if number.startswith("C "):
                 classes[number[2:]] = (text, below)
