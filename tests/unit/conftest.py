@@ -177,7 +177,9 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def ansible() -> Ansible:
+def ansible(monkeypatch: pytest.MonkeyPatch) -> Ansible:
+    # Nothing of a test has to outlive a power cut, and a busy disk takes its time.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     return Ansible()
 
 
