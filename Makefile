@@ -71,6 +71,10 @@ role-%: image
 lab-test: setup ## The whole site from nothing, twice, and what it does when things fail
 	@python -m pytest --capture=no tests/lab
 
+.PHONY: machine-test
+machine-test: setup ## Machines with a kernel of their own, in QEMU: what a reboot and the hardware decide
+	@python -m pytest --numprocesses 2 --durations 0 tests/machine
+
 .PHONY: test
 test: check roles lab-test ## Everything
 
