@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.contract.running import Run
 from tests.contract.serving import Api
 
-# Guests of one run, and runs: at least 200 transitions.
-GUESTS, EXAMPLES = 10, 22
+# Guests of one run, and runs: 500 transitions.
+GUESTS, EXAMPLES = 25, 20
 
 booleans = st.booleans()
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
