@@ -160,7 +160,7 @@ def starts_and_oldest_sample(host) -> list[str]:
     expressions = (
         'last_over_time(process_start_time_seconds{job="prometheus"}[5m])',
         'last_over_time(process_start_time_seconds{job="alertmanager"}[5m])',
-        'min_over_time(timestamp(up{job="node"})[2h:10s])',
+        'min(min_over_time(timestamp(up{job="node"})[2h:10s]))',
     )
     return [query(host, expression)[0]["value"][1] for expression in expressions]
 
