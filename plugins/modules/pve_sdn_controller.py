@@ -166,7 +166,7 @@ TABLE = Table(
         "isis": ("node", "isis_domain", "isis_net", "isis_ifaces"),
     },
     options={
-        "type": choice("evpn", "bgp", "isis")._replace(fixed=True),
+        "type": choice("evpn", "bgp", "isis", fixed=True),
         "asn": Option(INT, Number(1, 4294967295)),
         "peers": Option(LIST, Addresses(), []),
         "fabric": Option(STR, Text(), ""),

@@ -236,7 +236,7 @@ TABLE = Table(
     },
     needed={"vlan": ("bridge",), "qinq": ("bridge", "tag"), "evpn": ("controller", "vrf_vxlan")},
     options={
-        "type": choice(*TYPES)._replace(fixed=True),
+        "type": choice(*TYPES, fixed=True),
         "nodes": nodes(),
         "mtu": Option(INT, NumberOrNone(68, 65535)),
         "ipam": text(),
