@@ -91,6 +91,20 @@ class Api:
         """The writes since the last call, but for logins."""
         return [request for request in self.writes() if request.path != "/access/ticket"]
 
+    def lose_answers(self) -> list[str]:
+        """From now on, the first write to each path happens and its answer never arrives; the paths, as they come."""
+        answer, lost = self.pve._answer, []
+
+        async def losing(request: Any, *args: Any) -> Any:
+            response = await answer(request, *args)
+            if request.method != "GET" and request.path not in lost:
+                lost.append(request.path)
+                request.transport.abort()
+            return response
+
+        self.pve._answer = losing
+        return lost
+
     def config(self, vmid: int) -> dict[str, Any]:
         """The configuration of a container as the API shows it, changes that wait for a restart included."""
         container = self.pve.ct(vmid)

@@ -52,11 +52,6 @@ def has(message, *words):
     assert [word for word in words if word not in message] == []
 
 
-def sent(run):
-    """The writes besides logins."""
-    return [request for request in run.api.writes() if request.path != "/access/ticket"]
-
-
 # ------------------------------------------------------------------------------------- what must be there before
 
 EVERYTHING = [
@@ -101,7 +96,7 @@ def test_check_mode_goes_through_a_whole_ceph_that_does_not_exist_yet(run):
         result = run(module, {**options, **(root if module == "pve_ceph_osd" else {})}, check=True)
         assert result["changed"], module
         assert "not installed on node 'pve1'" in str(result["warnings"])
-    assert sent(run) == []
+    assert run.api.changes() == []
 
 
 @pytest.mark.parametrize(("module", "options"), EVERYTHING)
@@ -343,7 +338,7 @@ def test_the_last_metadata_server_stays_while_there_are_files(servers):
 def test_a_disk_becomes_an_osd_once(ceph, root):
     wanted = {**DISK, **root, "db_dev": "/dev/sdc", "db_dev_size": 60, "encrypted": True, "crush_device_class": "nvme"}
     predicted = ceph("pve_ceph_osd", wanted, check=True)
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
     made = ceph("pve_ceph_osd", wanted)
     assert made["changed"]
     assert made["diff"] == predicted["diff"]
@@ -390,7 +385,7 @@ def test_several_osds_on_a_disk(ceph, root):
 )
 def test_a_disk_that_cannot_be_taken_is_refused_before_the_first_write(ceph, root, options, words, check):
     has(ceph.fails("pve_ceph_osd", {**DISK, **root, **options}, check=check), *words)
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
 
 
 def test_a_disk_of_another_ceph_is_not_taken_for_one_of_this(ceph, root):
@@ -399,7 +394,7 @@ def test_a_disk_of_another_ceph_is_not_taken_for_one_of_this(ceph, root):
     has(ceph.fails("pve_ceph_osd", {**DISK, **root}), "holds osd.7", "of another or of an earlier Ceph", "zap")
     ceph.api.pve.osds[7] = {"host": "pve2", "status": "up", "in": 1, "device_class": "ssd", "disks": {}, "placed": True}
     has(ceph.fails("pve_ceph_osd", {**DISK, **root}), "holds osd.7")
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
 
 
 def test_what_an_osd_is_cannot_be_changed(ceph, root):
@@ -449,7 +444,7 @@ def test_what_ceph_keeps_on_a_partition_without_a_name_is_not_taken(ceph, root):
         ("pve_disk_lvm", {"name": "guests", "device": "/dev/sdx2"}),
     ):
         has(ceph.fails(module, {**NODE, **root, **options}), "/dev/sdx2", "is in use, it holds a database of Ceph")
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
 
 
 def test_a_disk_is_taken_once_whoever_takes_it(ceph, root):
@@ -460,7 +455,7 @@ def test_a_disk_is_taken_once_whoever_takes_it(ceph, root):
     has(ceph.fails("pve_disk_zfs", zfs), "it holds Ceph OSD 0", "it holds LVM, a database of Ceph")
     has(ceph.fails("pve_ceph_osd", {**NODE, **root, "dev": "/dev/sdc"}), "it holds LVM")
     has(ceph.fails("pve_ceph_osd", {**NODE, **root, "dev": "/dev/sde", "db_dev": "/dev/sdc"}), "it holds LVM")
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
 
 
 def test_one_osd_on_a_disk_is_what_a_disk_has_anyway(ceph, root):
@@ -546,7 +541,7 @@ def test_all_osds_of_a_disk_go_together(ceph, root):
     ceph.api.pve.osds[1]["in"] = 0
     result = ceph("pve_ceph_osd", {**wanted, "in": False})
     assert result["diff"] == {"before": {"in": "different"}, "after": {"in": False}}
-    assert [request.path for request in sent(ceph)[-1:]] == ["/nodes/pve1/ceph/osd/0/out"]
+    assert [request.path for request in ceph.api.changes()[-1:]] == ["/nodes/pve1/ceph/osd/0/out"]
     result = ceph("pve_ceph_osd", {**wanted, "running": False})
     assert [osd["status"] for osd in result["osds"]] == ["down", "down"]
 
@@ -563,7 +558,7 @@ def test_an_osd_that_ceph_needs_is_not_stopped(ceph, osd, check):
     ceph.api.pve.copies = {0}
     message = ceph.fails("pve_ceph_osd", {**osd, "running": False}, check=check)
     has(message, "OSD 0 of node 'pve1'", "cannot do without osd.0 (12 PGs", "ceph -s", "set force to true")
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
     assert ceph("pve_ceph_osd", {**osd, "running": False, "force": True}, check=check)["changed"]
 
 
@@ -592,7 +587,7 @@ def test_a_service_that_does_not_do_what_it_is_told_is_said(ceph, osd):
 )
 def test_an_osd_that_is_not_told_well_is_refused(ceph, osd, options, words):
     has(ceph.fails("pve_ceph_osd", {**NODE, **options}), *words)
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
 
 
 # ---------------------------------------------------------------------------------------- the end of an OSD
@@ -617,7 +612,7 @@ def test_an_osd_goes_only_when_nothing_is_lost_with_it(ceph, root, check):
     ceph.api.pve.unsafe["0"] = "OSD(s) 0 have 12 pgs currently mapped to them."
     has(ceph.fails("pve_ceph_osd", agreed, check=check), "12 pgs", "force")
     has(ceph.fails("pve_ceph_osd", {**agreed, "node": "pve1", "osdid": 0, **token(ceph)}, check=check), "12 pgs")
-    assert sent(ceph) == []
+    assert ceph.api.changes() == []
     assert ceph("pve_ceph_osd", {**agreed, "force": True}, check=True)["changed"]
     ceph.api.pve.unsafe.clear()
     has(ceph.fails("pve_ceph_osd", {**agreed, **token(ceph)}, check=check), "api_backend 'local'", "destroy OSDs")

@@ -59,16 +59,7 @@ def test_one_request_in_ten_is_dropped(api, run, container, converges, seed):
 
 def test_answers_of_writes_that_are_lost(api, run, container, converges):
     """The write happens and its answer never arrives."""
-    answer, lost = api.pve._answer, []
-
-    async def losing(request, *args):
-        response = await answer(request, *args)
-        if request.method != "GET" and request.path not in lost:
-            lost.append(request.path)
-            request.transport.abort()
-        return response
-
-    api.pve._answer = losing
+    answer, lost = api.pve._answer, api.lose_answers()
     guests = [container(100, state="started"), container(101, state="started")]
     result = run.fleet(*guests)
     assert [guest["actions"] for guest in result["guests"]] == [["create", "start"]] * 2

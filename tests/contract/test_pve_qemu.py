@@ -537,16 +537,7 @@ def test_a_disk_grows_while_an_option_of_it_waits_for_a_restart(api, run, machin
 
 def test_answers_of_writes_that_are_lost(api, run, machine, kept):
     """The write happens and its answer never arrives; the work goes on with what is there."""
-    answer, lost = api.pve._answer, []
-
-    async def losing(request, *args):
-        response = await answer(request, *args)
-        if request.method != "GET" and request.path not in lost:
-            lost.append(request.path)
-            request.transport.abort()
-        return response
-
-    api.pve._answer = losing
+    answer, lost = api.pve._answer, api.lose_answers()
     larger = machine(scsi={"scsi0": "local-lvm:9,discard=on,iothread=1", "scsi1": "local-lvm:1"}, state="started")
     for options in (machine(state="started"), larger):
         assert run("pve_qemu", options)["changed"]
