@@ -12,13 +12,19 @@ from tests.contract.serving import Api
 from tests.lab import pvesh
 
 
-def stand_in(api: Api, directory: Path, monkeypatch: Any) -> Path:
-    """Put the program in front of PATH; returns the file that keeps its command lines."""
+def install(api: Api, directory: Path) -> Path:
+    """Put the program into a directory; returns the file that keeps its command lines."""
     found, calls, access = directory / "pvesh", directory / "calls", directory / "pvesh.json"
     calls.touch()
     pvesh.admit(access, api.pve, api.ca_path, str(calls))
     text = pvesh.program(access).partition("\n")[2]
     found.write_text(f"#!{sys.executable} -IS\n{text}")
     found.chmod(0o755)
+    return calls
+
+
+def stand_in(api: Api, directory: Path, monkeypatch: Any) -> Path:
+    """The same, in front of PATH."""
+    calls = install(api, directory)
     monkeypatch.setenv("PATH", str(directory), prepend=":")
     return calls

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules of the collection, run in this process against a served API."""
+"""Modules of the collection, run in this process against a served API, and playbooks, run on a node of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import contextlib
 import importlib
 import io
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
@@ -18,8 +23,10 @@ from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
+from tests.contract import pvesh
 from tests.contract.serving import Api
 
+ROOT = Path(__file__).resolve().parents[2]
 # No module run of these tests takes longer; one that hangs must not take the whole run with it.
 PATIENCE = 60
 
@@ -90,3 +97,69 @@ def _patience() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+
+
+class Played(NamedTuple):
+    """What a playbook did."""
+
+    code: int
+    output: str
+
+    @property
+    def changed(self) -> list[str]:
+        """The tasks that changed something, or would, in their order."""
+        return self._tasks("changed")
+
+    @property
+    def failed(self) -> list[str]:
+        """The tasks that failed."""
+        return self._tasks("fatal|failed")
+
+    def _tasks(self, status: str) -> list[str]:
+        tasks = re.split(r"^TASK \[", self.output, flags=re.MULTILINE)[1:]
+        return [task.partition("]")[0] for task in tasks if re.search(rf"^({status}): \[", task, re.MULTILINE)]
+
+
+class Node:
+    """A node of the served API as playbooks find it: this computer, where `pvesh` is the stand-in.
+
+    The inventory, with its secrets, is the directory `inventory`, and the node is `pve1` there.
+    """
+
+    def __init__(self, api: Api, directory: Path, **variables: Any) -> None:
+        self.directory, self.inventory = directory, directory / "inventory"
+        for name in ("programs", "local", "remote", "inventory"):
+            (directory / name).mkdir()
+        self.calls = pvesh.install(api, directory / "programs")
+        (directory / "ansible.cfg").write_text("")
+        variables = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": str(directory / "remote"),
+            # Who runs the tests is root enough for the stand-in.
+            "ansible_become": False,
+            **variables,
+        }
+        hosts = {"all": {"children": {"proxmox": {"hosts": {"pve1": None}}}, "vars": variables}}
+        (self.inventory / "hosts.json").write_text(json.dumps(hosts))
+
+    def play(self, play: dict[str, Any] | Path, *arguments: str, **environment: str) -> Played:
+        """Run a play, or a playbook of the project, with these arguments of ansible-playbook."""
+        playbook = play if isinstance(play, Path) else self.directory / "play.json"
+        if isinstance(play, dict):
+            playbook.write_text(json.dumps([{"hosts": "pve1", "gather_facts": False, **play}]))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        own = {
+            "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+            "ANSIBLE_LOCAL_TEMP": str(self.directory / "local"),
+            "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
+            "ANSIBLE_NOCOLOR": "1",
+            "PATH": f"{self.directory / 'programs'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        done = subprocess.run(
+            ["ansible-playbook", "-i", str(self.inventory), *arguments, str(playbook)],
+            env={**kept, **own, **environment}, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        return Played(done.returncode, done.stdout)
