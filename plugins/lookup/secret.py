@@ -43,6 +43,14 @@ options:
         configuration file, URL or shell.
     type: str
     default: abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
+  generate:
+    description:
+      - Whether a secret that does not exist is generated. If not, an empty text is returned in its place.
+      - Use V(false) for what somebody else makes, such as the secret of an API token. M(onprem.cloud.secret) keeps it.
+    type: bool
+    default: true
+seealso:
+  - module: onprem.cloud.secret
 notes:
   - A secret is one file, named C(<name>.txt), of mode 0600, in a directory that is created with mode 0700. Put a value
     of your own there, in clear or encrypted with C(ansible-vault encrypt), and it is used.
@@ -67,6 +75,13 @@ EXAMPLES = r"""
   ansible.builtin.set_fact:
     app_key: "{{ lookup('onprem.cloud.secret', 'app.key', length=64, chars='0123456789abcdef') }}"
   no_log: true
+
+- name: Use the secret of a token that Proxmox VE made
+  onprem.cloud.pve_info:
+    api_host: 192.0.2.2
+    api_user: automation@pve
+    api_token_id: site
+    api_token_secret: "{{ lookup('onprem.cloud.secret', 'pve_api_token_secret', generate=false) }}"
 """
 
 RETURN = r"""
@@ -83,7 +98,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +139,12 @@ def inventory_directory(sources: Iterable[str]) -> Path:
     )
 
 
+def place(name: str, sources: Iterable[str]) -> Path:
+    """The directory of this name that keeps the secrets of an inventory."""
+    directory = Path(name or ".secrets").expanduser()
+    return directory if directory.is_absolute() else inventory_directory(sources).absolute() / directory
+
+
 class Store:
     """One directory of secrets, and the vault of the run."""
 
@@ -133,7 +154,7 @@ class Store:
 
     def read(self, name: str) -> str | None:
         """The value, or None if there is none yet."""
-        path = self._path(name)
+        path = self.path(name)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -156,23 +177,38 @@ class Store:
 
     def write(self, name: str, value: str) -> str:
         """Keep the value unless somebody else was faster; return the one that is kept."""
-        path = self._path(name)
+        self._keep(name, value, os.link)
+        kept = self.read(name)
+        if kept is None:
+            raise AnsibleLookupError(
+                f"The secret {self.path(name)} was deleted while it was being made: run the playbook again."
+            )
+        return kept
+
+    def replace(self, name: str, value: str) -> None:
+        """Keep the value in place of the one that is kept."""
+        self._keep(name, value, os.replace)
+
+    def _keep(self, name: str, value: str, put: Callable[[str, Path], None]) -> None:
+        path = self.path(name)
         content = self._encrypt(value) if self.vault_secrets else f"{value}\n".encode()
         try:
             self._create_directory()
-            self._create_file(path, content)
+            self._create_file(path, content, put)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
                 remedy = "let the variable secrets_directory name a directory whose filesystem knows hard links"
             else:
                 remedy = "let the user who runs Ansible write there, or set the variable secrets_directory"
             raise AnsibleLookupError(f"The secret {path} cannot be written ({error.strerror}): {remedy}.") from error
-        kept = self.read(name)
-        if kept is None:
-            raise AnsibleLookupError(f"The secret {path} was deleted while it was being made: run the playbook again.")
-        return kept
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """The file of a secret."""
+        if not NAME.fullmatch(name):
+            raise AnsibleLookupError(
+                f"'{name}' is no name of a secret: use lower-case letters, digits, '_', '.' and '-', "
+                "the first one a letter or a digit."
+            )
         return self.directory / f"{name}.txt"
 
     def _create_directory(self) -> None:
@@ -186,7 +222,7 @@ class Store:
         if not self.vault_secrets:
             (self.directory / ".gitignore").write_text("# Secrets in clear.\n*\n", encoding="utf-8")
 
-    def _create_file(self, path: Path, content: bytes) -> None:
+    def _create_file(self, path: Path, content: bytes, put: Callable[[str, Path], None]) -> None:
         # mkstemp makes the file 0600. Its name starts with a dot, so that Ansible never reads it as an inventory.
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", dir=self.directory)
         try:
@@ -195,11 +231,11 @@ class Store:
                 file.flush()
                 # A service may have the value for good a moment later: it must not be lost in a crash.
                 os.fsync(file.fileno())
-            # Unlike a rename, a link never replaces what is there, and the file appears with its whole content.
+            # The file appears with its whole content. Unlike a rename, a link never replaces what is there.
             with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
+                put(temporary, path)
         finally:
-            Path(temporary).unlink()
+            Path(temporary).unlink(missing_ok=True)
         descriptor = os.open(self.directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -234,26 +270,20 @@ class LookupModule(LookupBase):
         return [self._secret(store, term, bool(variables.get("ansible_check_mode"))) for term in terms]
 
     def _secret(self, store: Store, name: str, check_mode: bool) -> str:
-        if not NAME.fullmatch(name):
-            raise AnsibleLookupError(
-                f"'{name}' is no name of a secret: use lower-case letters, digits, '_', '.' and '-', "
-                "the first one a letter or a digit."
-            )
         value = store.read(name)
         if value is not None:
             return value
+        if not self.get_option("generate"):
+            return ""
         value = generate(self.get_option("length"), self.get_option("chars"))
         return value if check_mode else store.write(name, value)
 
     def _directory(self, variables: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Path:
-        name = self.get_option("directory") or ".secrets"
+        name = self.get_option("directory") or ""
         if "directory" not in kwargs and self._templar is not None:
             # What comes from a variable may be a template still.
             name = self._templar.template(name)
-        directory = Path(name).expanduser()
-        if directory.is_absolute():
-            return directory
-        return inventory_directory(variables.get("ansible_inventory_sources", ())).absolute() / directory
+        return place(name, variables.get("ansible_inventory_sources", ()))
 
     def _vault_secrets(self) -> list | None:
         # ansible-core hands the vault's passwords to plugins in the loader only, whose attribute has had this name

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import stat
@@ -234,3 +235,61 @@ def test_ansible_gives_every_host_the_same(inventory: Path, tmp_path: Path) -> N
     assert "changed=0" in again.stdout
     assert "changed=1" not in again.stdout
     assert "Unable to parse" not in again.stderr, "the secrets are no part of the inventory"
+
+
+def test_what_somebody_else_makes_is_not_generated(inventory: Path) -> None:
+    assert run(inventory, "token", generate=False) == [""]
+    assert not (inventory / ".secrets").exists()
+    [value] = run(inventory, "token")
+    assert run(inventory, "token", generate=False) == [value]
+
+
+KEEPING = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - onprem.cloud.secret:
+        name: "{{ name | default('token') }}"
+        value: "{{ value }}"
+      register: kept
+      no_log: true
+    - ansible.builtin.debug:
+        msg: "{{ kept.path }} {{ lookup('onprem.cloud.secret', 'token', generate=false) == value }}"
+"""
+
+
+def keep(inventory: Path, value: str, *options: str, **environment: str) -> tuple[int, str]:
+    """Run the module for a host that nobody could log in to."""
+    (inventory.parent / "keep.yml").write_text(KEEPING)
+    (inventory.parent / "value.json").write_text(json.dumps({"value": value}))
+    command = ["ansible-playbook", "-vvv", "--diff", "-i", str(inventory), "-e", f"@{inventory.parent}/value.json"]
+    done = subprocess.run(
+        [*command, *options, str(inventory.parent / "keep.yml")],
+        env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert value.strip() not in done.stdout
+    return done.returncode, done.stdout
+
+
+def test_what_something_else_has_made_is_kept(inventory: Path) -> None:
+    path = inventory / ".secrets/token.txt"
+    code, output = keep(inventory, "made-elsewhere", "--check")
+    assert (code, "changed=1" in output, path.exists()) == (0, True, False)
+    code, output = keep(inventory, "made-elsewhere")
+    assert (code, "changed=1" in output, f"{path} True" in output) == (0, True, True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "changed=0" in keep(inventory, "made-elsewhere")[1]
+    (inventory.parent / "password").write_text("correct\n")
+    assert "True" in keep(inventory, "another", ANSIBLE_VAULT_PASSWORD_FILE=str(inventory.parent / "password"))[1]
+    assert run(inventory, "token", password="correct") == ["another"]
+    assert path.read_text().startswith("$ANSIBLE_VAULT;1.1;AES256\n")
+    assert sorted(name.name for name in path.parent.iterdir()) == [".gitignore", "token.txt"]
+
+
+def test_what_cannot_be_kept_leaves_the_one_before(inventory: Path) -> None:
+    [before] = run(inventory, "token")
+    for value, options in (("two\nlines", ()), ("made-elsewhere", ("-e", "name=../up"))):
+        assert keep(inventory, value, *options)[0] != 0
+    assert run(inventory, "token") == [before]
+    assert [path.name for path in inventory.parent.iterdir() if path.name.startswith("up")] == []
