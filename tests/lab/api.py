@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import re
 import time
 import urllib.parse
@@ -21,6 +22,7 @@ from typing import Any
 
 from aiohttp import web
 from fakepve import FakeCt, FakePve, PveError, TaskError, lxc
+from fakepve.routing import split_list
 from fakepve.server import ok
 
 from tests.lab.access import Access
@@ -606,6 +608,61 @@ class Downloads:
     download_secs = 5
 
 
+class Bulk:
+    """Mixin of FakePve: all guests of a node, or those that are named, started and stopped by one task."""
+
+    def _routes_bulk(self) -> list[tuple[str, str, Callable[..., Awaitable[Any]]]]:
+        return [("POST", f"/nodes/{{node}}/{verb}all", getattr(self, f"_{verb}_all")) for verb in ("start", "stop")]
+
+    def _bulk(self, v: Values, status: str) -> list[Any]:
+        """The guests that the request is about, the first to start first."""
+        named = {int(vmid) for vmid in split_list(v.get("vms") or "")}
+        found = [
+            guest
+            for guest in (*self.cts, *self.vms)
+            if guest.node == v["node"] and guest.status == status and (not named or guest.vmid in named)
+        ]
+
+        def place(guest: Any) -> tuple[float, int]:
+            order = re.search(r"(?:^|order=)(\d+)", str(guest.config.get("startup", "")))
+            return (float(order[1]) if order else math.inf), guest.vmid
+
+        return sorted(found, key=place)
+
+    async def _each(self, v: Values, user: str, kind: str, guests: list[Any], doing: str, act: Callable) -> str:
+        """A task that starts those of the guests, one after the other; those that fail do not make it fail."""
+
+        async def body() -> None:
+            for guest in guests:
+                container = isinstance(guest, FakeCt)
+                record["log"].append(f"{doing} {'CT' if container else 'VM'} {guest.vmid}")
+                upid = await act(guest, container)
+                while self.tasks[upid]["status"] == "running":
+                    await asyncio.sleep(0.01)
+
+        record: Values = {"log": []}
+        upid = await self.task(v["node"], kind, "", user, body)
+        record = self.tasks[upid]
+        return upid
+
+    async def _start_all(self, v: Values, user: str) -> str:
+        def act(guest: Any, container: bool) -> Awaitable[str]:
+            values = {"node": v["node"], "vmid": guest.vmid}
+            return self._lxc_start(user, values) if container else self._do_start(guest, user, values)
+
+        wanted = [guest for guest in self._bulk(v, "stopped") if v.get("force") or guest.config.get("onboot")]
+        return await self._each(v, user, "startall", wanted, "Starting", act)
+
+    async def _stop_all(self, v: Values, user: str) -> str:
+        limits = {"timeout": v.get("timeout", 180), "forceStop": int(v.get("force-stop", True))}
+
+        def act(guest: Any, container: bool) -> Awaitable[str]:
+            values = {"node": v["node"], "vmid": guest.vmid, **limits}
+            return self._lxc_shutdown(user, values) if container else self._do_shutdown(guest, user, values)
+
+        return await self._each(v, user, "stopall", self._bulk(v, "running")[::-1], "Stopping", act)
+
+
 # ---------------------------------------------------------------------------------------- whole
 
 
@@ -619,6 +676,7 @@ class Pve(
     Figures,
     Tasks,
     Downloads,
+    Bulk,
     Cluster,
     Access,
     Datacenter,
