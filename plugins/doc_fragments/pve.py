@@ -14,8 +14,8 @@ options:
       - V(https) asks the API of O(api_host), as a user or with an API token.
       - V(local) runs C(pvesh) on the machine that the module runs on, which must be a Proxmox VE node, as root. It acts
         as C(root@pam) and so does what Proxmox VE reserves to that login, such as container features other than
-        C(nesting), bind mounts, devices and hook scripts. It is given no secrets, because every login of the node can
-        read the command line of C(pvesh).
+        C(nesting), bind mounts, devices and hook scripts. Every login of the node can read the command line of
+        C(pvesh), so it is given no secrets, but for those of users and second factors, which it takes by other means.
       - The environment variable E(PROXMOX_API_BACKEND) is used when the option is not given.
     type: str
     choices: [https, local]

@@ -14,10 +14,9 @@ description:
   - Proxmox VE wants a current code as proof. It is computed from the secret as RFC 6238 says, so nobody has to type.
   - An enrolment is identified by its user and its description.
 notes:
-  - Proxmox VE takes changes of second factors from no API token. Log in with O(api_password). Reading is allowed to
-    tokens, so a run that finds nothing to do succeeds.
-  - O(api_backend=local) as root on the node can disable, enable and remove an enrolment. It is refused O(secret), which
-    would be on the command line of C(pvesh).
+  - Proxmox VE takes changes of second factors from no API token. Log in with O(api_password), or use
+    O(api_backend=local) as root on the node. Reading is allowed to tokens, so a run that finds nothing to do succeeds.
+  - With O(api_backend=local), O(secret) is on no command line.
   - Everybody may change the second factors of their own. Those of another user need the privilege C(User.Modify) on
     C(/access/groups), or on C(/access/groups/<group>) for a group that the user is a member of. Only C(root@pam) may
     change those of C(root@pam).
@@ -172,6 +171,8 @@ TABLE = Table(
 class SecondFactor(Resource):
     """An enrolment; PVE names it by an id of its own making."""
 
+    private = ("secret", "totp", "value")
+
     def __str__(self) -> str:
         return f"second factor '{self.name}' of '{self.params['userid']}'"
 
@@ -202,9 +203,9 @@ class SecondFactor(Resource):
     def plan(self) -> str:
         action = super().plan()
         if action and not (self.client.local or self.params["api_password"]):
-            local = "" if "secret" in self.sets else ", or use api_backend 'local' as root on the node"
             raise PveError(
-                f"{self}: PVE takes changes of second factors from no API token: log in with api_password{local}."
+                f"{self}: PVE takes changes of second factors from no API token: log in with api_password, or use "
+                "api_backend 'local' as root on the node."
             )
         return action
 

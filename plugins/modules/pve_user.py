@@ -19,7 +19,7 @@ notes:
   - Proxmox VE takes the new password of a user that exists from no API token. Log in with O(api_password). The
     password of a new user may come from a token.
   - Deleting a user deletes the user's tokens, second factors and rights.
-  - O(api_backend=local) is refused O(password) and O(keys), which would be on the command line of C(pvesh).
+  - With O(api_backend=local), O(password) and O(keys) are on no command line.
 seealso:
   - module: onprem.cloud.pve_group
   - module: onprem.cloud.pve_acl
@@ -152,6 +152,8 @@ TABLE = Table(
 
 class User(Resource):
     """A user; the password has a call of its own once the user exists."""
+
+    private = ("password", "keys")
 
     def parse(self) -> None:
         super().parse()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,20 @@ from tests.lab import pvesh
 
 
 def install(api: Api, directory: Path) -> Path:
-    """Put the program into a directory; returns the file that keeps its command lines."""
+    """Put the program, and Perl with its module, into a directory; returns the file that keeps their command lines."""
     found, calls, access = directory / "pvesh", directory / "calls", directory / "pvesh.json"
     calls.touch()
     pvesh.admit(access, api.pve, api.ca_path, str(calls))
     text = pvesh.program(access).partition("\n")[2]
     found.write_text(f"#!{sys.executable} -IS\n{text}")
     found.chmod(0o755)
+    module = directory / "PVE/CLI/pvesh.pm"
+    module.parent.mkdir(parents=True, exist_ok=True)
+    module.write_text(pvesh.module(str(found)))
+    # Perl itself, whose command lines are kept as well.
+    perl = directory / "perl"
+    perl.write_text(f'#!/bin/sh\necho "perl $*" >> {calls}\nexec {shutil.which("perl")} "$@"\n')
+    perl.chmod(0o755)
     return calls
 
 
@@ -27,4 +35,5 @@ def stand_in(api: Api, directory: Path, monkeypatch: Any) -> Path:
     """The same, in front of PATH."""
     calls = install(api, directory)
     monkeypatch.setenv("PATH", str(directory), prepend=":")
+    monkeypatch.setenv("PERL5LIB", str(directory))
     return calls

@@ -155,6 +155,7 @@ class Node:
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "local"),
             "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
             "ANSIBLE_NOCOLOR": "1",
+            "PERL5LIB": str(self.directory / "programs"),
             "PATH": f"{self.directory / 'programs'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         done = subprocess.run(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.contract import pvesh
 from tests.contract.life import Life, lives, whole_life
 
 ROLE = {"roleid": "Ops", "privs": ["VM.Audit", "VM.PowerMgmt", "Datastore.Audit"]}
@@ -139,6 +140,16 @@ def test_update_password_sets_it_in_every_run(run):
     assert result["diff"] == predicted["diff"] == {"before": {}, "after": {"password": "(hidden)"}}
     assert run.api.pve.check_password("ada@pve", "second secret")
     assert run("pve_user", again)["changed"]
+
+
+def test_root_on_the_node_sets_a_password_that_no_command_line_shows(run, tmp_path, monkeypatch):
+    calls = pvesh.stand_in(run.api, tmp_path, monkeypatch)
+    for password, when in (("first secret", "on_create"), ("zweites Geheimnis äöü 'x'", "always")):
+        given = {**ADA, "password": password, "update_password": when, "comment": when, "api_backend": "local"}
+        assert run("pve_user", given)["changed"]
+        assert run.api.pve.check_password("ada@pve", password)
+    assert "set /access/users/ada@pve -comment always" in calls.read_text()
+    assert [word for word in ("secret", "Geheimnis") if word in calls.read_text()] == []
 
 
 def test_an_administrator_who_is_not_root_confirms_a_new_password(run):

@@ -10,6 +10,7 @@ import urllib.parse
 import pytest
 from ansible_collections.onprem.cloud.plugins.modules.pve_tfa import code
 
+from tests.contract import pvesh
 from tests.contract.life import Life, whole_life
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -114,8 +115,7 @@ def test_a_token_is_refused_before_the_first_write(run, login, given, check):
     run("pve_tfa", {**PHONE, **login, "secret": SECRET})
     run.api.requests()
     message = run.fails("pve_tfa", {**PHONE, **given}, check=check)
-    assert [word for word in ("of 'ada@pve'", "API token", "api_password") if word not in message] == []
-    assert ("'local'" in message) == ("secret" not in given)
+    assert [word for word in ("of 'ada@pve'", "API token", "api_password", "'local'") if word not in message] == []
     assert run.api.writes() == []
 
 
@@ -138,6 +138,17 @@ def test_root_on_the_node_needs_no_password(run, tmp_path, monkeypatch):
     calls = (tmp_path / "calls").read_text()
     assert "set /access/tfa/ada@pve/1 -enable 0" in calls
     assert "-password" not in calls
+
+
+def test_root_on_the_node_enrolls_without_a_secret_on_a_command_line(run, tmp_path, monkeypatch):
+    calls = pvesh.stand_in(run.api, tmp_path, monkeypatch)
+    assert run("pve_tfa", {**PHONE, "secret": SECRET, "api_backend": "local"})["changed"]
+    assert enrolled(run)[1]["secret"] == SECRET
+    assert "perl -e" in calls.read_text()
+    assert [word for word in (SECRET, "otpauth", "-value") if word in calls.read_text()] == []
+    refused = {"userid": "ghost@pve", "description": "phone", "secret": SECRET, "api_backend": "local"}
+    assert "no such user ('ghost@pve')" in run.fails("pve_tfa", refused)
+    assert SECRET not in run.output
 
 
 def test_a_token_that_finds_nothing_to_do_succeeds(run, login):

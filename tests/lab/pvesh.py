@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for Proxmox VE's `pvesh`: what it is told on its command line, it asks a served API as root@pam itself.
 
-As the real one, it waits for the task that a request starts, with its log on standard output and its error on
-standard error, and says the answer last. It runs with what Debian's Python brings.
+Told "-" there, it reads the words of its command line from its standard input; `MODULE` stands in for the Perl module
+behind the program and does that. As the real one, it waits for the task that a request starts, with its log on
+standard output and its error on standard error, and says the answer last. It runs with what Debian's Python brings.
 """
 
 from __future__ import annotations
@@ -20,12 +21,31 @@ from typing import Any
 
 ACCESS = Path("/var/lib/onprem-lab/pvesh.json")
 PROGRAM = "/usr/bin/pvesh"
+# Where Perl finds it, and what it is.
+MODULE_PATH = "/usr/share/perl5/PVE/CLI/pvesh.pm"
+MODULE = r"""# A stand-in for the module behind Proxmox VE's pvesh.
+package PVE::CLI::pvesh;
+
+sub run_cli_handler {
+    open(my $program, '|-', 'PROGRAM', '-') or die "pvesh: $!\n";
+    print {$program} join("\0", @ARGV);
+    close($program);
+    exit($? >> 8);
+}
+
+1;
+"""
 METHODS = {"get": "GET", "create": "POST", "set": "PUT", "delete": "DELETE"}
 
 
 def program(access: Path) -> str:
     """The text of the program that finds there where the API is."""
     return Path(__file__).read_text().replace(str(ACCESS), str(access))
+
+
+def module(found: str = PROGRAM) -> str:
+    """The text of the Perl module that runs the program found there."""
+    return MODULE.replace("PROGRAM", found)
 
 
 def admit(access: Path, pve: Any, ca_path: str, calls: str = "") -> None:
@@ -67,7 +87,8 @@ def main() -> None:
     if access["calls"]:
         with Path(access["calls"]).open("a") as calls:
             calls.write(" ".join(sys.argv[1:]) + "\n")
-    command, path, *rest = sys.argv[1:]
+    words = sys.stdin.read().split("\0") if sys.argv[1:] == ["-"] else sys.argv[1:]
+    command, path, *rest = words
     pairs = [(rest[at].lstrip("-"), rest[at + 1]) for at in range(0, len(rest), 2)]
     data = urllib.parse.urlencode([(name, value) for name, value in pairs if name != "output-format"])
     status, reason, content = ask(access, METHODS[command], path, data)

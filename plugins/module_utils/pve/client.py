@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from importlib import import_module
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Collection, Iterator, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
 
@@ -90,6 +90,12 @@ class Answer(NamedTuple):
 
 
 VERBS = {"GET": "get", "POST": "create", "PUT": "set", "DELETE": "delete"}
+# pvesh, told by its standard input what it else is told on its command line: that is for secrets.
+PRIVATELY = [
+    "perl",
+    "-e",
+    r"local $/; @ARGV = split /\0/, <STDIN>, -1; require PVE::CLI::pvesh; PVE::CLI::pvesh->run_cli_handler()",
+]
 
 
 class Pvesh:
@@ -99,8 +105,8 @@ class Pvesh:
     its standard error. So only its exit code tells whether it was refused.
     """
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+    def __init__(self, timeout: float, private: Collection[str]) -> None:
+        self.timeout, self.private = timeout, private
 
     def get_session(self) -> Pvesh:
         return self
@@ -109,16 +115,18 @@ class Pvesh:
         return ""
 
     def request(self, method: str, path: str, values: dict[str, Any]) -> Answer:
-        command = ["pvesh", VERBS[method], path]
+        words = [VERBS[method], path]
         for key, value in values.items():
             # An array is the same option several times.
             for item in value if isinstance(value, list) else [value]:
-                command += [f"-{key}", str(item)]
+                words += [f"-{key}", str(item)]
+        words += ["--output-format", "json"]
+        private = not set(self.private).isdisjoint(values)
         # Perl warns of locales that the node does not have.
         done = subprocess.run(
-            [*command, "--output-format", "json"],
+            PRIVATELY if private else ["pvesh", *words],
             env={**os.environ, "LC_ALL": "C.UTF-8"},
-            stdin=subprocess.DEVNULL,
+            input="\0".join(words) if private else "",
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -152,6 +160,7 @@ class Client:
         self.threads = threading.local()
         self.lock = threading.Lock()
         self.answered = False
+        self.private: Collection[str] = ()  # parameters that pvesh must not be told on its command line
         self.backend: Any = None
         self.where = "pvesh on this machine" if self.local else f"{params['api_host']}:{params['api_port'] or 8006}"
         if not self.local:
@@ -171,7 +180,7 @@ class Client:
         params = self.params
         with self.lock:
             if self.backend is None and self.local:
-                self.backend = Pvesh(params.get("task_timeout") or params["api_timeout"])
+                self.backend = Pvesh(params.get("task_timeout") or params["api_timeout"], self.private)
             elif self.backend is None:
                 secret = (
                     {"password": params["api_password"]}

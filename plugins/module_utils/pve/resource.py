@@ -80,9 +80,14 @@ class Places(Dict[str, Any]):
 class Resource:
     """One object, as it is wanted and as it was last read."""
 
+    # Secrets, by what their options and the API call them, that pvesh is told by its standard input. On the way to
+    # another node they would be on a command line there, so they are those of requests that every node answers itself.
+    private: tuple[str, ...] = ()
+
     def __init__(self, module: AnsibleModule, table: Table) -> None:
         self.module, self.table, self.params = module, table, module.params
         self.client = connect(module)
+        self.client.private = self.private
         self.tasks = Tasks(self.client, float(self.params["task_timeout"]), module.warn)
         self.path = table.path.format_map(Places(self.params))
         self.state: str = self.params.get("state", "present")
@@ -236,13 +241,13 @@ class Resource:
                 self.problem(f"{name} is missing, a new {self.table.noun} of type '{kind}' needs it")
 
     def check_command_line(self) -> None:
-        """pvesh takes everything on its command line, where others can read it, and so it is given no secret."""
+        """Where pvesh takes a secret on its command line, where others can read it, it is given none."""
         if not self.client.local or not (self.raw is None or self.sets or self.deletes):
             return
         options, places = self.table.options, self.table.places
         names = [name for name in self.sets if options[name].secret or options[name].hidden]
         names += [name for name in places if places[name].get("no_log") and self.params[name]]
-        for name in names:
+        for name in [name for name in names if name not in self.private]:
             self.problem(
                 f"{name} would be on the command line of pvesh, where every login of the node can read it: use "
                 "api_backend 'https' with the password of root@pam, or set it at the keyboard"
