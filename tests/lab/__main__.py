@@ -111,6 +111,7 @@ def ensure_node(network: ipaddress.IPv4Network, public_key: str) -> None:
         machines.create(
             NODE, hostname=NODE, address=str(network[2]), memory_mb=1024, swap_mb=0, cores=0,
             volumes=(f"{FOLDER / 'node'}:{pct.SOCKET.parent}",), public_keys=public_key, owner=str(FOLDER),
+            reboots=True,
         )  # fmt: skip
         for program in pct.PROGRAMS:
             machines.write(NODE, program, Path(pct.__file__).read_text(), mode=0o755)

@@ -177,9 +177,12 @@ def machines(everything: bool = True) -> dict[str, dict[str, str]]:
 
 def create(
     ident: str, *, hostname: str, address: str | None, memory_mb: int, swap_mb: int, cores: float,
-    volumes: Iterable[str], public_keys: str, owner: str,
+    volumes: Iterable[str], public_keys: str, owner: str, reboots: bool = False,
 ) -> None:  # fmt: skip
-    """A machine, made but not started, with root's authorized keys in place."""
+    """A machine, made but not started, with root's authorized keys in place.
+
+    One that `reboots` starts again by itself when it ends, as a computer does.
+    """
     argv = [
         "create", "--name", PREFIX + ident, "--hostname", hostname, "--label", f"{LABEL}={owner}",
         "--cgroupns", "private", "--tmpfs", "/run", "--tmpfs", "/tmp:exec",
@@ -188,6 +191,8 @@ def create(
     ]  # fmt: skip
     argv += [f"--cap-add={name}" for name in RECIPE["machine_capabilities"]]
     argv += [f"--security-opt={option}" for option in RECIPE["machine_security_opts"]]
+    if reboots:
+        argv += ["--restart", "unless-stopped"]
     if cores:
         argv += ["--cpus", str(min(cores, os.cpu_count() or 1))]
     if address:

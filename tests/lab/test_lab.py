@@ -310,6 +310,36 @@ def test_lab_comes_back_after_a_crash(lab: Lab) -> None:
     assert lab.sql("database-primary", "SELECT COUNT(*) > 0 FROM t.r") == "1"
 
 
+def test_node_reboots_when_that_is_allowed_and_its_guests_are_back(lab: Lab) -> None:
+    def starts() -> set[str]:
+        """When each machine was started."""
+        return set(
+            subprocess.check_output(
+                ["docker", "inspect", "--format", "{{.Name}} {{.State.StartedAt}}", *machines()], text=True
+            ).split("\n")
+        )
+
+    before, running = starts(), machines()
+    reason = ["--tags", "host_reboot", "-e", '{"host_reboot_reasons": ["a test asks for it"]}']
+    run = lab.site(*reason)
+    assert run.code == 0, run.output
+    assert "pve1: a reboot is needed: a test asks for it." in run.output
+    assert starts() == before
+    run = lab.site(*reason, "-e", "host_reboot_allowed=true")
+    assert run.code == 0, run.output
+    assert machines() == running
+    assert not starts() & before - {""}
+    # Each guest was shut down and not killed, and VM 900 as well.
+    ended = {
+        task["type"]
+        for task in lab.api.nodes("pve1").tasks.get(limit=60)
+        if task["type"].endswith(("shutdown", "stop"))
+    }
+    assert ended == {"vzshutdown", "qmshutdown"}
+    assert lab.api.nodes("pve1").qemu(900).status.current.get()["status"] == "running"
+    assert until(lambda: lab.sql("database-replica", "SELECT COUNT(*) > 0 FROM t.r"), 30, 1) == "1"
+
+
 def test_second_lab_is_refused_with_a_sentence(lab: Lab, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(
