@@ -661,6 +661,12 @@ LIMITS = """
         adds cores. Guests without a limit of their own do not count.
     type: float
     default: 2.0
+  memory_overcommit:
+    description:
+      - Memory that the guests of a node may have together, as a multiple of the node's. It is looked at when a run adds
+        memory. Swap does not count, and a guest that is stopped counts like one that runs.
+    type: float
+    default: 1.5
 """
 
 

@@ -103,6 +103,17 @@ def test_memory_of_all_guests_together_may_exceed_the_node(api, run, container):
     assert run.fleet(*(container(vmid, memory=3072) for vmid in (100, 101, 102)))["changed"]
 
 
+def test_memory_beyond_the_overcommit_limit(api, run, refused, container):
+    api.pve.node_figures["pve1"] = {"maxmem": 8 * GIB, "maxcpu": 64}
+    guests = [container(vmid, memory=4096) for vmid in (100, 101, 102, 103)]
+    refused(*guests, words=["guest-103", "pve1", "16384 MiB", "1.5 times its 8192 MiB", "memory_overcommit"])
+    assert run.fleet(*guests, memory_overcommit=2.0)["changed"]
+    # What is there already is left alone; more of it is not given.
+    assert not run.fleet(*guests)["changed"]
+    api.requests()
+    refused(container(100, memory=4097), words=["guest-100", "16385 MiB"])
+
+
 def test_disk_beyond_the_storage(api, refused, container):
     api.pve.storages["local-lvm"].update(total=100 * GIB, avail=40 * GIB)
     refused(container(rootfs="local-lvm:175"), words=["guest-100", "local-lvm", "rootfs"])

@@ -301,6 +301,72 @@ class Access(Records):
 
     # ------------------------------------------------------------------------------------------------ rights
 
+    def allowed(self, user: str, path: str, priv: str) -> bool:
+        """Whether a test has granted it, or the rights that the API was told of give it."""
+        return super().allowed(user, path, priv) or priv in self.privileges(user, path)
+
+    def privileges(self, user: str, path: str) -> set[str]:
+        """Those of a user or a token; one that is separated has what both it and its user have."""
+        owner, _, token = user.partition("!")
+        found = self._privileges(owner, path)
+        if token and int(self.user_tokens.get(owner, {}).get(token, {}).get("privsep", 1)):
+            found &= self._privileges(user, path)
+        return found
+
+    def _privileges(self, who: str, path: str) -> set[str]:
+        groups = words(self.area(USERS).get(who, {}).get("groups"))
+        paths = [path]
+        if path.startswith("/vms/"):
+            paths += [f"/pool/{name}" for name, vmids in self.pools.items() if int(path.split("/")[2]) in vmids]
+        roles: set[str] = set()
+        for place in paths:
+            above = [place[:end] for end, sign in enumerate(place) if sign == "/" and end]
+            roles |= self._roles(who, groups, ["/", *above, *([place] if place != "/" else [])])
+        if "NoAccess" in roles:
+            return set()
+        return {privilege for role in roles for privilege in words(self.area(ROLES).get(role, {}).get("privs"))}
+
+    def _roles(self, who: str, groups: list[str], levels: list[str]) -> set[str]:
+        """What is said at a level takes the place of what is said above it, and who is named that of a group."""
+        found: set[str] = set()
+        for level in levels:
+            here = [r for r in self.rights.values() if r["path"] == level and (r["propagate"] or level == levels[-1])]
+            own = {right["roleid"] for right in here if right["ugid"] == who and right["type"] != "group"}
+            shared = {right["roleid"] for right in here if right["type"] == "group" and right["ugid"] in groups}
+            found = own or shared or found
+        return found
+
+    async def _permissions(self, values: Values, user: str) -> Values:
+        held = await super()._permissions(values, user)
+        who = values.get("userid") or user
+        for path in sorted({path for path, _, _ in self.rights}):
+            privileges = self.privileges(who, path)
+            if privileges and values.get("path") in (None, path):
+                held[path] = {**held.get(path, {}), **dict.fromkeys(sorted(privileges), 1)}
+        return held
+
+    def access_state(self) -> Values:
+        """What the records do not hold, to be kept over a restart."""
+        return {
+            "rights": list(self.rights.values()),
+            "user_tokens": self.user_tokens,
+            "secrets": {name: secret for name, secret in self.apitokens.items() if self._is_told(name)},
+            "passwords": self.users,
+            "factors": self.factors,
+        }
+
+    def restore_access(self, state: Values) -> None:
+        self.rights = {(r["path"], r["roleid"], r["ugid"]): r for r in state.get("rights", [])}
+        self.user_tokens = state.get("user_tokens", {})
+        self.apitokens.update(state.get("secrets", {}))
+        self.users.update(state.get("passwords", {}))
+        self.factors = state.get("factors", {})
+
+    def _is_told(self, name: str) -> bool:
+        """Whether a token was made through the API."""
+        owner, _, token = name.partition("!")
+        return token in self.user_tokens.get(owner, {})
+
     def _acl_list(self, values: Values, user: str) -> list[Values]:
         return list(self.rights.values())
 

@@ -213,7 +213,13 @@ class Api:
 
 
 def fleet(item: dict[str, Any], config: dict[str, Any], **options: Any) -> dict[str, Any]:
-    given = {"api_backend": "local", "task_timeout": 5, "concurrency": 2, "cpu_overcommit": 2.0}
+    given = {
+        "api_backend": "local",
+        "task_timeout": 5,
+        "concurrency": 2,
+        "cpu_overcommit": 2.0,
+        "memory_overcommit": 1.5,
+    }
     return engine.Fleet(Api(item, config), [params(**options)], given, check_mode=False, warn=print).run()
 
 

@@ -68,20 +68,29 @@ def claims(name: str, nets: list[Any]) -> list[tuple[str, Any]]:
 def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
     """Memory, disk and CPU against what the node has, for what this run would make worse."""
     problems = []
+    # By node, the guests that a run gives more; by guest, what each has of it then.
     greedy: dict[str, list[str]] = {}
-    cores = {vmid: item.get("maxcpu") or 0 for vmid, item in fleet.items.items() if not item.get("template")}
+    hungry: dict[str, list[str]] = {}
+    real = {vmid: item for vmid, item in fleet.items.items() if not item.get("template")}
+    cores = {vmid: item.get("maxcpu") or 0 for vmid, item in real.items()}
+    memories = {vmid: (item.get("maxmem") or 0) // 1024**2 for vmid, item in real.items()}
     for plan in plans:
         guest = plan.guest
         node = fleet.nodes.get(guest.home, {})
         if guest.state == "absent":
             cores.pop(guest.vmid, None)
+            memories.pop(guest.vmid, None)
             continue
-        memory = plan.sets.get("memory", 0) * 1024**2
-        if node.get("maxmem") and memory > node["maxmem"]:
+        memory = plan.sets.get("memory") or (0 if guest.exists else guest.kind.options["memory"].default)
+        if node.get("maxmem") and memory * 1024**2 > node["maxmem"]:
             problems.append(
-                f"{guest}: memory {plan.sets['memory']} MiB is more than node '{guest.home}' has "
+                f"{guest}: memory {memory} MiB is more than node '{guest.home}' has "
                 f"({node['maxmem'] // 1024**2} MiB), write less."
             )
+        elif memory:
+            if memory > memories.get(guest.vmid, 0):
+                hungry.setdefault(guest.home, []).append(str(guest))
+            memories[guest.vmid] = memory
         for disk, storage, size in volumes(plan):
             total = fleet.storages.get((guest.home, storage), {}).get("maxdisk")
             if total and size > total:
@@ -103,9 +112,21 @@ def capacity(fleet: Fleet, plans: list[Plan]) -> list[str]:
         **{vmid: item["node"] for vmid, item in fleet.items.items()},
         **{plan.guest.vmid: plan.guest.home for plan in plans},
     }
+
+    def of_node(name: str, amounts: dict[int, float]) -> float:
+        return sum(amount for vmid, amount in amounts.items() if places.get(vmid) == name)
+
+    for name, guests in hungry.items():
+        physical = (fleet.nodes.get(name, {}).get("maxmem") or 0) // 1024**2
+        total, ratio = of_node(name, memories), fleet.params["memory_overcommit"]
+        if physical and total > physical * ratio:
+            problems.append(
+                f"{', '.join(guests)}: the guests of node '{name}' would have {total} MiB of memory, more than "
+                f"{ratio:g} times its {physical} MiB: lower memory or raise memory_overcommit."
+            )
     for name, guests in greedy.items():
         physical = fleet.nodes.get(name, {}).get("maxcpu")
-        total = sum(count for vmid, count in cores.items() if places.get(vmid) == name)
+        total = of_node(name, cores)
         ratio = fleet.params["cpu_overcommit"]
         if physical and total > physical * ratio:
             problems.append(

@@ -227,4 +227,5 @@ def fleet_spec() -> dict[str, Any]:
         "concurrency": {"type": "int", "default": 6},
         "task_timeout": {"type": "int", "default": 600},
         "cpu_overcommit": {"type": "float", "default": 2.0},
+        "memory_overcommit": {"type": "float", "default": 1.5},
     }
