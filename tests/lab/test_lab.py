@@ -152,6 +152,7 @@ def through_node(lab: Lab, path: Path, hosts: dict[str, dict[str, Any]]) -> Path
     """An inventory of containers that are reached through their node."""
     variables = {
         "ansible_connection": "onprem.cloud.pct", "ansible_pct_host": f"{lab.prefix}.2",
+        "ansible_pct_user": "automation", "ansible_pct_node_become_exe": "sudo -n",
         "ansible_pct_private_key_file": str(ROOT / "inventories/lab/.secrets/ssh_key"),
         "ansible_pct_ssh_common_args":
             f"-o UserKnownHostsFile={FOLDER}/known_hosts -o StrictHostKeyChecking=accept-new",
@@ -192,8 +193,9 @@ def test_container_that_its_node_cannot_enter_is_refused_with_the_reason(lab: La
     elsewhere = lab.address("redis")
     hosts = {
         "missing": {"guest_vmid": 999}, "stopped": {"guest_vmid": 990},
-        "powerless": {"guest_vmid": 200, "ansible_pct_node_become_exe": "setpriv --reuid 65534 --clear-groups"},
-        "elsewhere": {"guest_vmid": 200, "ansible_pct_host": elsewhere},
+        "powerless": {"guest_vmid": 200, "ansible_pct_node_become_exe": ""},
+        "elsewhere": {"guest_vmid": 200, "ansible_pct_host": elsewhere, "ansible_pct_user": "root",
+                      "ansible_pct_node_become_exe": ""},
     }  # fmt: skip
     inventory = through_node(lab, tmp_path / "pct.json", hosts)
     node = lab.api.nodes("pve1")
@@ -206,7 +208,7 @@ def test_container_that_its_node_cannot_enter_is_refused_with_the_reason(lab: La
     for sentence in (
         f"container 999 does not exist on node '{lab.prefix}.2': check guest_vmid",
         "container 990 is not running: start it first (pct start 990)",
-        f"container 200 cannot be reached: 'root' may not run lxc-attach and pct on '{lab.prefix}.2'",
+        f"container 200 cannot be reached: 'automation' may not run lxc-attach and pct on '{lab.prefix}.2'",
         f"container 200 cannot be reached: '{elsewhere}' has no pct, it is no Proxmox VE node",
     ):
         assert sentence in run.output, run.output
@@ -218,7 +220,7 @@ def test_tasks_through_the_node_take_a_fifth_of_the_peers_time(lab: Lab, tmp_pat
         (tmp_path / f"{tasks}.json").write_text(json.dumps([play]))
     peer = {
         "ansible_connection": "community.proxmox.proxmox_pct_remote", "proxmox_vmid": 200,
-        "ansible_host": f"{lab.prefix}.2", "ansible_user": "root", "ansible_host_key_checking": False,
+        "ansible_host": f"{lab.prefix}.2", "ansible_user": "automation", "ansible_host_key_checking": False,
         "ansible_private_key_file": str(ROOT / "inventories/lab/.secrets/ssh_key"),
     }  # fmt: skip
 
