@@ -322,8 +322,14 @@ def test_what_zpool_has_against_it_is_said_before(node: Node) -> None:
 
 def test_a_pool_that_is_on_its_disks_is_imported_and_never_created(node: Node) -> None:
     node.answers[IMPORT] = (0, IMPORTABLE, "")
-    wanted = {"pools": [tank()], "datasets": [{"name": "tank/files", "properties": {"quota": "5G"}}]}
-    assert node.steps(**wanted) == ["import the pool tank"]
+    datasets = [{"name": name, "properties": {}} for name in ("tank", "tank/files", "tank/files/old")]
+    assert node.steps(pools=[tank()], datasets=datasets) == ["import the pool tank"]
+
+
+@pytest.mark.parametrize(("kind", "disks"), [("mirror", [A]), ("single", [A, B]), ("raidz2", [A, B])])
+def test_a_pool_needs_enough_disks(node: Node, kind: str, disks: list[str]) -> None:
+    pool = {**tank(), "vdevs": [{"type": kind, "disks": disks}]}
+    assert f"the pool tank: {kind} of {len(disks)} disks" in node.problem(pools=[pool])
 
 
 @pytest.mark.parametrize(
