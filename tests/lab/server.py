@@ -30,7 +30,8 @@ from .api import Pve
 
 NODE = "pve1"
 TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
-DISCS = ("windows-11.iso", "virtio-win.iso")
+# What was uploaded, and the medium that the role windows_vm puts into the storage: no file of the node is looked at.
+DISCS = ("windows-11.iso", "virtio-win.iso", "onprem-900-windows-render.iso")
 MAIL_PORT = 2525
 # What the site's own login may do, and no more.
 PRIVILEGES = (
