@@ -268,7 +268,7 @@ def test_machine_is_what_the_schema_of_proxmox_ve_allows(built: Built) -> None:
     put = pve_schema.load().paths["/nodes/{node}/qemu/{vmid}/config"]["PUT"]["parameters"]
     # Kept for itself, and no option.
     config = {key: value for key, value in built.site.config.items() if key != "meta"}
-    _, errors = pve_schema.validate({"parameters": put}, {"node": "pve1", "vmid": 900, **config})
+    _, errors = pve_schema.validate(put, {"node": "pve1", "vmid": 900, **config})
     assert errors == {}
 
 
