@@ -408,6 +408,11 @@ def test_volumes_are_created_where_there_is_room(node: Node) -> None:
         "make an ext4 file system on /dev/pve/db",
         "mount /dev/pve/db at /srv/db (defaults,nofail)",
     ]
+    # LVM takes no order to wipe what is below a thin pool.
+    found = storage.Found(storage.Files(str(node.root)), node.ansible.run_command)
+    rows = [{"type": "linear", **volume} for volume in volumes]
+    plan = storage.Plan({**{part: [] for part in storage_layout.PARTS}, "logical_volumes": rows}, found)
+    assert ["--wipesignatures" in step.commands[0] for step in plan.steps] == [True, False]
     told = node.problem(logical_volumes=[*volumes, {"name": "more", "group": "pve", "size": "11G"}])
     assert "pve/more needs 11.0 GiB more, and the volume group pve has 10.0 GiB left (root 100.0 GiB)" in told
 

@@ -654,8 +654,9 @@ class Plan:
             )
         else:
             self.new_volumes.add(path)
-            # What an earlier volume has left in the group's free space belongs to nobody.
-            argv = ["lvcreate", "--yes", "--wipesignatures", "y", "--type", kind, "--size", f"{bytes_wanted}b"]
+            argv = ["lvcreate", "--yes", "--type", kind, "--size", f"{bytes_wanted}b"]
+            # What an earlier volume has left in the group's free space belongs to nobody. A thin pool shows none of it.
+            argv += ["--wipesignatures", "y"] if kind == "linear" else []
             self.do(f"create {user} of {row['size']} ({kind})", *argv, "--name", row["name"], group)
 
     # Directories.
@@ -767,7 +768,7 @@ def carry_out(files: Files, run: Run, steps: list[Step]) -> list[str]:
         for argv in step.commands:
             code, output, errors = run(list(argv))
             if code:
-                words = " ".join((errors or output).split())[-500:]
+                words = " ".join((errors or output).split())[-500:].rstrip(".")
                 before = f"Done before: {'; '.join(done)}." if done else "Nothing was changed before."
                 raise Failed(f"'{' '.join(argv)}' failed with exit code {code}: {words}. {before}")
         if step.edit:
