@@ -7,6 +7,7 @@ The processor is emulated, always: a computer with hardware virtualization and o
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,8 @@ class Hardware:
     neighbors: tuple[str, ...] = ()
     # What a server has besides, and keeps: a display that the firmware shows itself on, and sound of its own.
     onboard: bool = False
+    # Empty disks of 2 GiB, by their serial numbers.
+    disks: tuple[str, ...] = ()
     memory_mb: int = 1024
     # More than one does not start sooner; two machines side by side do.
     processors: int = 1
@@ -79,6 +82,11 @@ class Hardware:
                 found += ["-device", f"{model},{place},romfile="]
         return found
 
+    @staticmethod
+    def by_id(disk: str) -> str:
+        """The name of a disk that a guest's kernel does not change."""
+        return f"/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_{disk}"
+
 
 class Machine:
     """A machine that runs from `with` on; stopped afterwards, whatever happened."""
@@ -89,6 +97,7 @@ class Machine:
         self.disk, self.variables, self.folder, self.key, self.hardware = disk, variables, folder, key, hardware
         self.extra = arguments
         self.log = folder / "console.log"
+        self.stays_off = folder / "stays_off"
         self.port = 0
         self.boot_id = ""
         self.process: subprocess.Popen | None = None
@@ -121,18 +130,32 @@ class Machine:
             # Nothing on it outlives a test: what the guest has written need not reach this computer's disk.
             "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={self.disk}",
             "-netdev", f"user,id=lan,hostfwd=tcp:127.0.0.1:{self.port}-:22",
-            "-device", "virtio-net-pci,netdev=lan,bus=pcie.0,addr=02.0,romfile=",
-            "-device", "virtio-rng-pci", "-serial", f"file:{self.log}",
-            "-qmp", f"unix:{self.sockets}/qmp,server=on,wait=off", *self.extra,
+            "-device", "virtio-net-pci,netdev=lan,bus=pcie.0,addr=02.0,romfile=", *self.disks(),
+            "-device", "virtio-rng-pci", "-chardev", f"file,id=log,path={self.log},append=on", "-serial", "chardev:log",
+            "-qmp", f"unix:{self.sockets}/qmp,server=on,wait=off", "-no-reboot", *self.extra,
         ]  # fmt: skip
+
+    def disks(self) -> list[str]:
+        """The disks besides the first one; they can be pulled by their serial numbers."""
+        found = ["-device", "virtio-scsi-pci,id=scsi,bus=pcie.0,addr=0a.0"] if self.hardware.disks else []
+        for name in self.hardware.disks:
+            file = self.folder / f"{name}.disk"
+            if not file.exists():
+                file.touch()
+                os.truncate(file, 2 << 30)
+            found += ["-drive", f"if=none,id=drive-{name},format=raw,discard=unmap,cache=unsafe,file={file}",
+                      "-device", f"scsi-hd,bus=scsi.0,id={name},drive=drive-{name},serial={name}"]  # fmt: skip
+        return found
 
     def start(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        # setpriv: should this process be killed, the machine goes with it.
+        # A reboot is a new QEMU: the old one has translated so much code that its firmware would take minutes to unpack
+        # itself over it. setpriv: should this process be killed, the machine goes with it.
+        again = 'while setpriv --pdeathsig KILL "$@" && [ ! -e "$0" ]; do :; done'
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *self.arguments()],
+            ["setpriv", "--pdeathsig", "KILL", "sh", "-c", again, str(self.stays_off), *self.arguments()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.folder / "qemu.log").open("wb"),
         )  # fmt: skip
         self.wait_until_booted()
@@ -160,6 +183,13 @@ class Machine:
             )
         return done.stdout.strip()
 
+    def unpack(self, archive: Path, folder: str) -> None:
+        """Put the files of an archive there."""
+        with archive.open("rb") as stream:
+            command = f"mkdir -p {folder} && tar --extract --directory {folder}"
+            subprocess.run(["ssh", *self.ssh_options(), "-p", str(self.port), "root@127.0.0.1", command],
+                           stdin=stream, check=True, timeout=120)  # fmt: skip
+
     def read(self, path: str) -> str:
         return self.run(f"cat {path}")
 
@@ -169,7 +199,7 @@ class Machine:
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 words = (self.folder / "qemu.log").read_text(errors="replace").strip()
-                raise self.error(f"QEMU ended with {self.process.returncode}: {words}")
+                raise self.error(f"QEMU ended: {words}")
             done = self.try_run("cat /proc/sys/kernel/random/boot_id && systemctl is-system-running --wait",
                                 timeout=timeout)  # fmt: skip
             boot_id, _, state = done.stdout.strip().partition("\n")
@@ -189,6 +219,7 @@ class Machine:
         self.wait_until_booted()
 
     def power_off(self, timeout: float = 120) -> None:
+        self.stays_off.touch()
         self.try_run("systemctl poweroff")
         self.forget_connection()
         try:

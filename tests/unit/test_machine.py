@@ -35,6 +35,17 @@ def test_neighbors_are_further_functions_of_the_card() -> None:
     ]  # fmt: skip
 
 
+def test_disks_are_empty_and_keep_what_is_written_through_a_reboot(tmp_path: Path) -> None:
+    hardware = Hardware(disks=("one", "two"))
+    machine = Machine(tmp_path / "disk", tmp_path / "variables", tmp_path, tmp_path / "key", hardware)
+    found = machine.disks()
+    assert [value.split(",")[2] for value in found if value.startswith("scsi-hd")] == ["id=one", "id=two"]
+    assert [(tmp_path / f"{name}.disk").stat().st_blocks for name in hardware.disks] == [0, 0]
+    (tmp_path / "one.disk").write_bytes(b"kept")
+    assert machine.disks() == found
+    assert (tmp_path / "one.disk").read_bytes() == b"kept"
+
+
 def test_ansible_reaches_a_machine_as_the_tests_do(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "disk", tmp_path / "variables", tmp_path, tmp_path / "key", Hardware())
     machine.sockets, machine.port = tmp_path, 2222
