@@ -20,19 +20,17 @@ from pathlib import Path
 TRIES = 3
 
 
-def asked_of_ps(column: str, process: int) -> str:
-    command = ["ps", "-o", f"{column}=", "-p", str(process)]
+def asked_of_ps(column: str, process: str) -> str:
+    command = ["ps", "-o", f"{column}=", "-p", process]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def terminal() -> Path | None:
-    """The terminal of the nearest ancestor that has one: Ansible's own processes give it up."""
-    process = os.getppid()
-    while process > 1:
+    """The terminal of the process that started this one's session: Ansible gives its workers sessions without one."""
+    for process in (str(os.getpid()), asked_of_ps("ppid", str(os.getsid(0)))):
         name = asked_of_ps("tty", process)
         if name.strip("?-") and Path("/dev", name).is_char_device():
             return Path("/dev", name)
-        process = int(asked_of_ps("ppid", process) or 0)
     return None
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -66,6 +67,19 @@ def other_node(client: Host) -> str:
     client.check_output("ip address replace 192.0.2.77/32 dev eth0")
     AnsibleRunner(INVENTORY).get_host("node").check_output("ip route replace 192.0.2.0/24 dev eth0")
     return "192.0.2.77"
+
+
+@pytest.fixture(scope="session")
+def over_ssh(addresses: dict[str, str]) -> str:
+    """An inventory by which Ansible logs in as a site's does, from the machine that runs the tests."""
+    account = {
+        "ansible_user": "ansible",
+        "ansible_become": True,
+        "ansible_ssh_private_key_file": str(EPHEMERAL / "ansible"),
+    }
+    inventory = EPHEMERAL / "over_ssh.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"node": {"ansible_host": addresses["node"], **account}}}}))
+    return str(inventory)
 
 
 @pytest.fixture(scope="session")

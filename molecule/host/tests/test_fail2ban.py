@@ -128,7 +128,7 @@ def test_bans_grow(host):
         host.check_output("fail2ban-client set proxmox bantime 300")
 
 
-def test_a_change_keeps_bans_and_a_mistake_changes_nothing(host, playbook, addresses):
+def test_a_change_keeps_bans_and_a_mistake_changes_nothing(host, playbook, over_ssh, addresses):
     host.check_output(f"fail2ban-client set sshd banip {addresses['client']}")
     jail = "/etc/fail2ban/jail.d/onprem.local"
     before = host.file(jail).content_string
@@ -138,7 +138,8 @@ def test_a_change_keeps_bans_and_a_mistake_changes_nothing(host, playbook, addre
     assert "no-such-filter" in run.stdout
     assert host.file(jail).content_string == before
     more = json.dumps({"fail2ban_jails": [{"name": "nginx-http-auth", "ports": ["80", "443"]}]})
-    run = playbook("converge.yml", "--tags", "fail2ban", "-e", more)
+    run = playbook("converge.yml", "--tags", "fail2ban", "-e", more, inventory=over_ssh)
     assert run.returncode == 0, run.stdout
+    assert "fail2ban_ignored does not have" in run.stdout, "the machine that runs the tests can be banned"
     assert "nginx-http-auth" in host.check_output("fail2ban-client status")
     assert banned(host) == {"sshd": [addresses["client"]]}

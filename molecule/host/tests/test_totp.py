@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import re
+import shlex
+import subprocess
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -17,25 +19,32 @@ pytestmark = pytest.mark.usefixtures("unguarded")
 
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-PLAYBOOK = SCENARIO.parents[1] / "playbooks" / "totp_enroll.yml"
+README = SCENARIO.parents[1] / "roles" / "totp" / "README.md"
 FILE = "/etc/users.oath"
 PROMPT = "The code that the phone shows for it: "
+
+
+def documented(purpose: str, user: str = "linh") -> list[str]:
+    """The README's command for this purpose, for this administrator and the scenario's inventory."""
+    found = re.search(rf"^(ansible-playbook .*?) *# {purpose}", README.read_text(), re.MULTILINE)
+    assert found, f"{README} has no command for {purpose}"
+    site = ["-i", str(EPHEMERAL / "inventory"), "-e", f"@{SCENARIO / 'vars' / 'site.yml'}"]
+    return [*shlex.split(found[1].replace("=ada", f"={user}")), *site]
 
 
 class Terminal:
     """A playbook that was started from a terminal: what it showed there, and what Ansible wrote elsewhere."""
 
-    def __init__(self, typed: Callable[[str], str], *arguments: str) -> None:
+    def __init__(self, typed: Callable[[str], str], *command: str) -> None:
         log, output = EPHEMERAL / "enroll.log", EPHEMERAL / "enroll.out"
         log.write_text("")
-        command = ["ansible-playbook", "-i", str(EPHEMERAL / "inventory"), str(PLAYBOOK)]
         process, terminal = pty.fork()
         if process == 0:
             os.environ |= {"ANSIBLE_LOG_PATH": str(log), "ANSIBLE_FORCE_COLOR": "0"}
             with output.open("wb") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            os.execvp(command[0], [*command, "-e", f"@{SCENARIO / 'vars' / 'site.yml'}", *arguments])
+            os.execvp(command[0], command)
         seen, answered = b"", 0
         # At its end, a terminal is an error to read from.
         with contextlib.suppress(OSError):
@@ -71,10 +80,11 @@ def code(client) -> Callable:
 
 @pytest.fixture(scope="module")
 def enroll(code) -> Callable:
-    def enroll(*arguments: str) -> Terminal:
+    def enroll(purpose: str, *arguments: str) -> Terminal:
         return Terminal(
             lambda uri: code(urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query)["secret"][0]),
-            *("-e", "totp_enroll_user=linh", *arguments),
+            *documented(purpose),
+            *arguments,
         )
 
     return enroll
@@ -82,7 +92,7 @@ def enroll(code) -> Callable:
 
 @pytest.fixture(scope="module")
 def enrolled(enroll) -> Terminal:
-    return enroll("-vvv")
+    return enroll("a first phone", "-vvv")
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +121,9 @@ def test_who_has_not_enrolled_logs_in_with_the_key_alone(ssh):
     assert ssh("linh").stdout.strip() == "linh"
 
 
-def test_without_a_terminal_nothing_is_shown_or_made(playbook):
-    run = playbook(
-        "../../playbooks/totp_enroll.yml", "-e", f"@{SCENARIO / 'vars' / 'site.yml'}", "-e", "totp_enroll_user=linh"
+def test_without_a_terminal_nothing_is_shown_or_made():
+    run = subprocess.run(
+        documented("a first phone"), capture_output=True, text=True, check=False, start_new_session=True
     )
     assert run.returncode == 2
     assert "start this playbook from one" in run.stdout
@@ -181,7 +191,7 @@ def test_no_run_tells_the_secret(host, playbook, enrolled):
 
 
 def test_a_wrong_code_enrolls_nobody(host):
-    attempt = Terminal(lambda uri: "000000", "-e", "totp_enroll_user=minh")
+    attempt = Terminal(lambda uri: "000000", *documented("a first phone", "minh"))
     assert attempt.status == 2
     assert attempt.shown.count(PROMPT) == 3
     assert "nothing has changed" in attempt.elsewhere
@@ -189,27 +199,31 @@ def test_a_wrong_code_enrolls_nobody(host):
 
 
 def test_a_lost_phone_is_replaced_and_not_by_accident(code, login, enroll, enrolled):
-    again = enroll()
+    again = enroll("a first phone")
     assert again.status == 2
     assert "linh has a phone enrolled" in again.elsewhere
     assert "otpauth" not in again.shown
-    replaced = enroll("-e", "totp_enroll_mode=replace")
+    replaced = enroll("a lost one")
     assert replaced.status == 0, replaced.elsewhere
     assert replaced.secret != enrolled.secret
     assert refused(login(code(enrolled.secret)))
     assert login(code(replaced.secret)).stdout.strip() == "linh"
-    shown = enroll("-e", "totp_enroll_mode=show")
+    shown = enroll("a second device")
     assert shown.status == 0, shown.elsewhere
     assert shown.secret == replaced.secret
 
 
-def test_who_runs_it_is_not_locked_out(host, playbook, enrolled):
+def test_who_runs_it_is_not_locked_out(host, playbook, over_ssh, enrolled):
     mistakes = [{"name": "root", "secret": "A" * 32}, {"name": "nobody-here", "secret": "short"}]
     run = playbook("converge.yml", "--tags", "totp", "-e", json.dumps({"totp_users": mistakes}))
     assert run.returncode == 2
     assert "'root': each needs the name of an account" in run.stdout
     assert "The secret of 'nobody-here' in totp_users is no base32" in run.stdout
     assert "short" not in run.stdout
+    itself = {"totp_exempt": [], "totp_users": [{"name": "ansible", "secret": "A" * 32}]}
+    run = playbook("converge.yml", "--tags", "totp", "-e", json.dumps(itself), inventory=over_ssh)
+    assert run.returncode == 2
+    assert "'ansible' runs this and is in totp_users" in run.stdout
     # A block that goes before the role's would have the automation asked for a code.
     other, own = (f"/etc/ssh/sshd_config.d/{name}.conf" for name in ("05-other", "10-onprem-totp"))
     host.check_output(f"printf 'Match User ansible\\n  AuthenticationMethods publickey,password\\n' > {other}")
