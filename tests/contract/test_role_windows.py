@@ -360,10 +360,13 @@ def test_answer_file_leaves_no_question_open(built: Built) -> None:
 
 def test_settings_let_in_administrators_and_prometheus_only(built: Built) -> None:
     settings = json.loads((built.content / "onprem/settings.json").read_text())
-    assert [(rule["port"], rule["from"]) for rule in settings["rules"]] == [
-        (3389, ["198.51.100.0/24"]),
-        (5986, ["198.51.100.0/24"]),
-        (9182, ["192.0.2.31"]),
+    admins = ["198.51.100.0/24"]
+    assert [(rule["protocol"], rule.get("port"), rule["from"]) for rule in settings["rules"]] == [
+        ("TCP", 3389, admins),
+        ("UDP", 3389, admins),
+        ("TCP", 5986, admins),
+        ("ICMPv4", None, admins),
+        ("TCP", 9182, ["192.0.2.31"]),
     ]
     (package,) = settings["packages"]
     assert re.search(r"/v(\d+\.\d+\.\d+)/windows_exporter-\1-amd64\.msi$", package["url"])

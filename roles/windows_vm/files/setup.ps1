@@ -78,7 +78,8 @@ function Set-Firewall {
         $name = "onprem-$($rule.name)"
         Get-NetFirewallRule -Name $name -ErrorAction SilentlyContinue | Remove-NetFirewallRule
         if ($rule.from.Count -gt 0) {
-            New-NetFirewallRule -Name $name -DisplayName $name -Direction Inbound -Action Allow -Protocol TCP -LocalPort $rule.port -RemoteAddress $rule.from | Out-Null
+            $what = if ($rule.port) { @{ LocalPort = $rule.port } } else { @{ IcmpType = 8 } }
+            New-NetFirewallRule -Name $name -DisplayName $name -Direction Inbound -Action Allow -Protocol $rule.protocol @what -RemoteAddress $rule.from | Out-Null
         }
     }
 }
