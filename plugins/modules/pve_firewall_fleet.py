@@ -25,6 +25,7 @@ notes:
   - The rules of a guest apply to those of its interfaces that have C(firewall=1).
   - A guest that does not exist yet gets its rules as well, and is behind them from its first start.
   - A guest of the cluster that is not listed is left alone. A group that it uses is not removed.
+  - A node whose own firewall has been turned off is left so, with a warning.
 seealso:
   - module: onprem.cloud.pve_fleet
   - module: onprem.cloud.pve_firewall_rules
@@ -328,6 +329,9 @@ class Fleet(RuleHolder):
         guests = {item["vmid"]: item for item in self.client.get("/cluster/resources", type="vm")}
         online = [node["name"] for node in status if node.get("type") == "node" and node.get("online")]
 
+        switches = {node: self.client.get(f"/nodes/{node}/firewall/options").get("enable") for node in online}
+        self.open_nodes = [node for node, on in switches.items() if on is not None and not Switch().parse(on)]
+
         def base(vmid: int, kind: str) -> str:
             """Where the guest is, if that node answers; any other has the same rules, of a guest to come as well."""
             found = guests.get(vmid, {"node": "", "type": kind})
@@ -426,6 +430,11 @@ class Fleet(RuleHolder):
 
     def validate(self) -> None:
         """The controllers must be among the administrators: those reach the guests as well."""
+        for node in self.open_nodes if self.params["enabled"] else ():
+            self.module.warn(
+                f"{self}: the firewall of node '{node}' itself is off, and nothing is dropped there; turn it on with "
+                "pve_firewall_options."
+            )
         if self.params["allow_lockout"] or not self.params["enabled"] or not (self.sets or self.deletes):
             return
         allowed = [ipaddress.ip_network(cidr) for cidr in (*self.admins, *self.nodes)]
@@ -488,7 +497,7 @@ class Fleet(RuleHolder):
         for label in self.deletes:
             path = self.parts[label].path
             if label.startswith("group"):
-                self.enforce_at(path, [])
+                self.enforce_at(path, self.raw[label]["rules"], [])
                 self.client.delete(path)
             else:
                 self.client.delete(path, force=1)
@@ -523,18 +532,23 @@ class Fleet(RuleHolder):
 
     def write_group(self, part: Part, found: Any, value: dict[str, Any]) -> None:
         self.keep_comment(part.path, "group", found, value)
-        self.enforce_at(part.path, value["rules"])
+        self.enforce_at(part.path, (found or {}).get("rules", []), value["rules"])
 
-    def write_rules(self, part: Part, _found: Any, value: list[Rule]) -> None:
-        self.enforce_at(part.path, value, shared=True)
+    def write_rules(self, part: Part, found: list[Rule], value: list[Rule]) -> None:
+        self.enforce_at(part.path, found, value, shared=True)
 
     def write_options(self, part: Part, _found: Any, value: dict[str, Any]) -> None:
         self.client.put(part.path, **value)
 
-    def enforce_at(self, path: str, rules: list[Rule], shared: bool = False) -> None:
+    def enforce_at(self, path: str, found: list[Rule], rules: list[Rule], shared: bool = False) -> None:
         """Step by step, each planned on what is there; a shared list may get others from elsewhere meanwhile."""
         self.path, self.aim, self.shared = path, rules, shared
-        self.enforce()
+        if found:
+            self.enforce()
+        else:
+            # A new rule lands at the top.
+            for rule in reversed(rules):
+                self.client.post(path, **rule.sent)
 
     def goal(self, rules: list[Rule]) -> list[Rule]:
         if not self.shared:

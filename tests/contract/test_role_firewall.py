@@ -299,9 +299,10 @@ def test_rule_that_somebody_adds_meanwhile_stays(run: Run) -> None:
             run.api.pve.firewall_config("vm", "pve1", 100)["rules"].insert(0, dict(added[0]))
         return await answer(request, *args)
 
+    run(MODULE, {**SITE, "guests": [{"vmid": 100, "groups": ["onprem-ssh"]}]})
     run.api.pve._answer = adding
     assert run(MODULE, SITE)["changed"]
-    assert rules_of(run, 100) == ["DROP", "onprem-ssh", "onprem-db"]
+    assert sorted(rules_of(run, 100)) == ["DROP", "onprem-db", "onprem-ssh"]
 
 
 def test_guest_of_a_node_that_is_down(site: Run) -> None:
@@ -329,6 +330,15 @@ def test_guest_of_a_node_that_is_down(site: Run) -> None:
 def test_mistakes_are_named_before_the_first_write(run: Run, change: dict[str, Any], words: str) -> None:
     assert words in run.fails(MODULE, {**SITE, **change})
     assert run.api.writes() == []
+
+
+def test_node_whose_firewall_was_turned_off_is_told(site: Run) -> None:
+    site("pve_firewall_options", {"node": "pve1", "enable": False})
+    result = site(MODULE, SITE)
+    assert not result["changed"]
+    assert "the firewall of node 'pve1' itself is off" in str(result["warnings"])
+    site("pve_firewall_options", {"node": "pve1", "enable": True, "controller_addresses": [CONTROLLER]})
+    assert "warnings" not in site(MODULE, SITE)
 
 
 def test_privileges_that_the_documentation_names_are_enough(run: Run) -> None:
@@ -374,20 +384,28 @@ def reference(api: Api, tmp_path: Path) -> Site:
     return Site(api, tmp_path)
 
 
-def test_reference_site_is_foreseen_written_once_and_then_only_read(reference: Site) -> None:
+def test_reference_site_is_foreseen_written_once_and_then_only_looked_at(reference: Site) -> None:
     step = "onprem.cloud.proxmox_firewall : Bring the firewall of nodes and guests to what is declared"
-    api = reference.api
-    # Before there is a token, what is going to be is found out as root of the node.
-    foreseen = reference.play("--check", "-e", "proxmox_firewall_api_backend=local")
-    assert foreseen.code == 0, foreseen.output
-    assert foreseen.changed == [f"{step}, as root of a node"]
-    assert api.writes() == []
-    for changed in (True, False):
-        done = reference.play()
+    api, calls = reference.api, reference.node.calls
+    # As root of a node every request is a process: one guest will do.
+    one = ("-e", json.dumps({"site_firewall_guests": ["database-replica"]}))
+    over_the_network = ("-e", "proxmox_firewall_api_backend=https")
+    for arguments, changed in (
+        # Before there is a token, what is going to be is found out as root of the node.
+        ((*one, "--check", "-e", "pve_api_token_secret=''"), [f"{step}, as root of a node"]),
+        (one, [f"{step}, as root of a node"]),
+        (over_the_network, [step]),
+        ((), []),
+    ):
+        before = len(calls.read_text().splitlines())
+        done = reference.play(*arguments)
         assert done.code == 0, done.output
-        assert done.changed == ([step] if changed else [])
+        assert done.changed == changed
         requests = api.requests()
-        assert any(request.method != "GET" for request in requests) == changed
+        written = any(request.method != "GET" for request in requests)
+        assert written == (bool(changed) and "--check" not in arguments)
+        by_root = [call for call in calls.read_text().splitlines()[before:] if "firewall" in call]
+        assert bool(by_root) == (arguments[:2] == one)
     assert len(requests) < 70
     for vmid, groups in (
         (101, {"onprem-admin", "onprem-mariadb"}),
