@@ -29,8 +29,10 @@ def test_other_nodes_of_the_cluster_reach_root_with_a_key(ssh, other_node):
 
 
 def test_an_idle_session_is_ended(client):
+    login = "ssh -tt -i /root/minh.key -o StrictHostKeyChecking=accept-new minh@node"
     # Longer than a shell may be idle, and not so long as its input stays open.
-    shell = client.run("sleep 8 | timeout 7 ssh -tt -i /root/minh.key -o StrictHostKeyChecking=accept-new minh@node")
+    shell = client.run(f"(echo 'echo $((6 * 7)) is here'; sleep 8) | timeout 7 {login}")
+    assert "42 is here" in shell.stdout
     assert shell.rc not in (0, 124)
 
 
