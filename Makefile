@@ -51,7 +51,7 @@ sanity: setup ## Build the collection, install it, and run ansible-test sanity o
 
 .PHONY: unit
 unit: setup ## Unit and contract tests: no Docker, no network
-	@python -m pytest --numprocesses auto tests/unit tests/contract
+	@python -m pytest --numprocesses auto --dist loadgroup tests/unit tests/contract
 
 .PHONY: check
 check: lint unit sanity docs-site ## The quick part of the tests, for every day
