@@ -56,6 +56,27 @@ class Site:
         assert done.code == 0, done.output
         return done
 
+    def guests(self, *arguments: str, **environment: str) -> Played:
+        """Run the guests' play for one container."""
+        guest = {
+            "guest_vmid": 101, "guest_address": "192.0.2.10/24", "guest_ostemplate": self.api.template,
+            "guest_rootfs": {"storage": "local-lvm", "size": "4G"}, "guest_wait": False,
+            "guest_known_hosts_file": str(self.node.directory / "known_hosts"),
+        }  # fmt: skip
+        login = {
+            "pve_api_host": self.api.pve.host, "pve_api_user": "automation@pve", "pve_api_token_id": "site",
+            "pve_api_token_secret": "{{ lookup('onprem.cloud.secret', 'pve_api_token_secret', generate=false) }}",
+            "pve_api_ca_path": "{{ proxmox_access_ca_file }}",
+        }  # fmt: skip
+        every = {"vars": login, "children": {"containers": {"hosts": {"redis": guest}}}}
+        (self.node.inventory / "guests.json").write_text(json.dumps({"all": every}))
+        done = self.node.play(
+            ROOT / "playbooks/guests.yml", "--tags", "guest", *arguments, PROXMOX_PORT=str(self.api.pve.port),
+            **environment,
+        )  # fmt: skip
+        assert done.code == 0, done.output
+        return done
+
     def kept(self) -> dict[str, str]:
         """The secrets that are kept, as their files have them."""
         return {path.stem: path.read_text().strip() for path in self.secrets.glob("*.txt")}
@@ -66,6 +87,11 @@ def site(api, tmp_path) -> Site:
     return Site(api, tmp_path)
 
 
+def names(tasks: list[str]) -> list[str]:
+    """Tasks without the name of their role."""
+    return [task.rpartition(" : ")[2] for task in tasks]
+
+
 def token(api, name: str) -> dict[str, object]:
     userid, tokenid = name.split("!")
     return api.pve.user_tokens.get(userid, {}).get(tokenid)
@@ -74,7 +100,7 @@ def token(api, name: str) -> dict[str, object]:
 def test_a_bare_node_gets_all_of_it_and_a_second_run_changes_nothing(api, site, run, container, machine):
     (site.node.directory / "password").write_text("correct\n")
     vault = {"ANSIBLE_VAULT_PASSWORD_FILE": str(site.node.directory / "password")}
-    foreseen = site.converge("--check", **vault)
+    foreseen, guests_foreseen = site.converge("--check", **vault), site.guests("--check", **vault)
     assert api.changes() == []
     assert not site.secrets.exists()
     done = site.converge(**vault)
@@ -102,6 +128,12 @@ def test_a_bare_node_gets_all_of_it_and_a_second_run_changes_nothing(api, site, 
     assert site.converge("--check", **vault).changed == []
     assert api.changes() == []
 
+    # As root of the node where there is no token yet, and with the token once there is.
+    of_root = ["Create, change and start the guests that only root of a node may have as they are"]
+    assert names(guests_foreseen.changed) == of_root
+    assert names(site.guests(**vault).changed) == ["Create, change and start the guests"]
+    assert pve.ct(101).status == "running"
+
     # What the automation may do is enough for guests as the example has them.
     secret = pve.apitokens["automation@pve!site"]
     run.login = {"api_user": "automation@pve", "api_token_id": "site", "api_token_secret": secret}
@@ -123,28 +155,40 @@ def test_a_bare_node_gets_all_of_it_and_a_second_run_changes_nothing(api, site, 
 
 
 def test_what_was_changed_by_hand_is_put_back_and_what_is_not_declared_is_left_alone(api, site, run: Run):
-    site.converge()
-    secrets = site.kept()
     pve = api.pve
     run("pve_role", {"roleid": "Automation", "privs": ["VM.Audit", "Permissions.Modify"]})
     run("pve_role", {"roleid": "Hands", "privs": ["VM.Audit"]})
-    run("pve_user", {"userid": "ada@pve", "email": "somebody@else.example", "enable": False, "groups": []})
+    for group in DEFAULTS["proxmox_access_groups"]:
+        run("pve_group", {"groupid": group["name"], "comment": group["comment"]})
+    site.secrets.mkdir()
+    for account in DEFAULTS["proxmox_access_accounts"]:
+        given = {"userid": account["user"], "comment": account["comment"]}
+        run("pve_user", {**given, "groups": account.get("groups", [])})
+        # Separated from its user, and so without rights.
+        made = run("pve_token", {**given, "tokenid": account["token"], "privsep": "role" in account})
+        (site.secrets / f"{account['secret']}.txt").write_text(made["secret"])
+    run("pve_token", {"userid": "automation@pve", "tokenid": "other"})
+    run("pve_user", {"userid": "ada@pve", "email": "somebody@else.example", "enable": False, "comment": "?"})
     run("pve_user", {"userid": "grace@pve", "groups": ["administrators"], "comment": "made by hand"})
     run("pve_acl", {"path": "/", "roleid": "Administrator", "groups": ["administrators"], "propagate": False})
+    run("pve_acl", {"path": "/", "roleid": "PVEAuditor", "groups": ["monitoring"]})
     run("pve_acl", {"path": "/vms/100", "roleid": "Hands", "users": ["grace@pve"]})
-    run("pve_token", {"userid": "automation@pve", "tokenid": "site", "comment": "?", "privsep": True})
-    run("pve_token", {"userid": "automation@pve", "tokenid": "other"})
-    pve.factors["ada@pve"]["own"] = {"id": "own", "type": "totp", "description": "tablet", "created": 9, "uri": ""}
     pve.users["ada@pve"] = "what ada chose herself"
+    own = {"id": "own", "type": "totp", "description": "tablet", "created": 9, "uri": "of her own"}
+    pve.factors["ada@pve"] = {"own": own}
+    secrets = site.kept()
     api.requests()
-    changed = [task.rpartition(" : ")[2] for task in site.converge().changed]
-    assert changed == ["Set up roles", "Set up users", "Set up rights", "Say what the token is for"]
+    changed = names(site.converge().changed)
+    put_back = ["Set up roles", "Set up users", "Set up rights", "Say what the token is for", "Enroll second factors"]
+    assert changed[:5] == put_back
     assert pve.privileges("automation@pve!site", "/") == set(DEFAULTS["proxmox_access_roles"][0]["privileges"])
     assert pve.members("administrators") == ["ada@pve", "grace@pve"]
     assert pve.area("/access/users")["ada@pve"]["email"] == "ada@corp.example"
     assert pve.area("/access/users")["grace@pve"]["comment"] == "made by hand"
     assert pve.rights["/", "Administrator", "administrators"]["propagate"] == 1
     assert pve.privileges("grace@pve", "/vms/100") == {"VM.Audit"}
+    assert pve.area("/access/users")["ada@pve"].get("comment", "") == ""
+    assert pve.factors["ada@pve"]["own"] == own
     assert len(pve.factors["ada@pve"]) == 2
     assert pve.check_password("ada@pve", "what ada chose herself")
     assert token(api, "automation@pve!other")
@@ -156,7 +200,7 @@ def test_a_token_whose_secret_is_lost_is_made_anew_only_when_told_so(api, site, 
     run("pve_token", {"userid": "automation@pve", "tokenid": "site"})
     api.requests()
     lost = site.role()
-    assert [task.rpartition(" : ")[2] for task in lost.failed] == ["Check that the secrets of the tokens are known"]
+    assert names(lost.failed) == ["Check that the secrets of the tokens are known"]
     message = " ".join(lost.output.split())
     renew = '{"proxmox_access_renew_tokens": ["automation@pve!site"]}'
     for words in ("pve1: the token automation@pve!site is there", "pve_api_token_secret.txt", f"'{renew}'"):
@@ -167,7 +211,7 @@ def test_a_token_whose_secret_is_lost_is_made_anew_only_when_told_so(api, site, 
 
     (site.secrets / "pve_api_token_secret.txt").write_text("of-another-site\n")
     refused = site.role()
-    assert [task.rpartition(" : ")[2] for task in refused.failed] == ["Verify that they work"]
+    assert names(refused.failed) == ["Verify that they work"]
     message = " ".join(refused.output.split())
     assert "refuses the API token 'automation@pve!site'" in message
     assert f"'{renew}'" in message
@@ -190,7 +234,7 @@ def test_a_token_whose_secret_could_not_be_kept_is_not_left_behind(api, site, ru
 def test_root_is_left_alone(api, site):
     accounts = [{"user": "root@pam", "token": "site", "secret": "one"}]
     refused = site.role("-e", json.dumps({"proxmox_access_accounts": accounts}))
-    assert [task.rpartition(" : ")[2] for task in refused.failed] == ["Check what is declared"]
+    assert names(refused.failed) == ["Check what is declared"]
     assert "must not name root@pam" in " ".join(refused.output.split())
     assert api.requests() == []
 

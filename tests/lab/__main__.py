@@ -116,8 +116,13 @@ def ensure_node(network: ipaddress.IPv4Network, public_key: str) -> None:
         for program in pct.PROGRAMS:
             machines.write(NODE, program, Path(pct.__file__).read_text(), mode=0o755)
         machines.write(NODE, pvesh.PROGRAM, Path(pvesh.__file__).read_text(), mode=0o755)
+        machines.write(NODE, pvesh.MODULE_PATH, pvesh.module(), mode=0o644)
     if known is None or known["state"] != "running":
         machines.start(NODE)
+    if known is None:
+        # As if an authority of the node's own had made the API's certificate, which made itself.
+        authority = f"mkdir -p /etc/pve && ln -s {pct.SOCKET.parent}/pve.crt /etc/pve/pve-root-ca.pem"
+        docker("exec", f"{machines.PREFIX}{NODE}", "sh", "-c", authority)
 
 
 def api_pid() -> int | None:
@@ -179,7 +184,7 @@ def up(arguments: argparse.Namespace) -> int:
     ensure_network(network)
     write_facts(network)
     key = ssh_key()
-    secret("pve_api_token_secret", lambda: secrets.token_hex(16))
+    secret("lab_root", lambda: secrets.token_hex(16))
     ensure_node(network, key.with_suffix(".pub").read_text())
     ensure_api(network)
     if arguments.only_api:
@@ -241,7 +246,7 @@ def main() -> int:
     )
     command = commands.add_parser("serve", help="answer the API (started by up)")
     command.add_argument("--host", required=True)
-    command.set_defaults(call=lambda a: asyncio.run(serve(FOLDER, a.host, secret("pve_api_token_secret", str))))
+    command.set_defaults(call=lambda a: asyncio.run(serve(FOLDER, a.host, secret("lab_root", str))))
     arguments = parser.parse_args()
     try:
         return arguments.call(arguments) or 0

@@ -93,11 +93,11 @@ class Lab:
 
     @property
     def api(self) -> ProxmoxAPI:
-        return self.login("root@pam", "lab")
+        return self.login("root@pam", "lab", "lab_root")
 
-    def login(self, user: str, token: str) -> ProxmoxAPI:
+    def login(self, user: str, token: str, secret: str) -> ProxmoxAPI:
         return ProxmoxAPI(
-            f"{self.prefix}.1", user=user, token_name=token, token_value=self.secret("pve_api_token_secret"),
+            f"{self.prefix}.1", user=user, token_name=token, token_value=self.secret(secret),
             verify_ssl=str(FOLDER / "pve.crt"),
         )  # fmt: skip
 

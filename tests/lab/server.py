@@ -33,29 +33,22 @@ TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
 # What was uploaded, and the medium that the role windows_vm puts into the storage: no file of the node is looked at.
 DISCS = ("windows-11.iso", "virtio-win.iso", "onprem-900-windows-render.iso")
 MAIL_PORT = 2525
-# What the site's own login may do, and no more.
-PRIVILEGES = (
-    *("VM.Allocate", "VM.Audit", "VM.PowerMgmt", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit"),
-    *("VM.Config.Disk", "VM.Config.HWType", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options"),
-    *("Datastore.AllocateSpace", "Datastore.Audit", "Mapping.Use", "Pool.Audit", "SDN.Use", "Sys.Audit"),
-)
 SAVED = ("vmid", "node", "status", "config", "pending", "snapshots", "pool")
 
 
 class Lab(Pve):
     """The API of one node whose containers are machines on this computer."""
 
-    def __init__(self, folder: Path, host: str, token_secret: str) -> None:
+    def __init__(self, folder: Path, host: str, root_secret: str) -> None:
         super().__init__(host=host)
         self.folder = folder
         self.time_scale = 1.0
         self.ticket_ttl = float("inf")
-        self.apitokens["root@pam!lab"] = token_secret
-        self.apitokens["automation@pve!site"] = token_secret
-        for privilege in PRIVILEGES:
-            self.grant("automation@pve", "/", privilege)
+        # As on a fresh node, there is nobody but root, whose token is for those who look at the lab from outside.
+        self.apitokens["root@pam!lab"] = root_secret
+        self.acl = {}
         # The password login stays closed: its default is public.
-        self.password = token_secret
+        self.password = root_secret
         self._keys: dict[int, str] = {}
         self._settling: dict[int, asyncio.Lock] = {}
         self._figures()
@@ -113,6 +106,7 @@ class Lab(Pve):
         for name, volumes in state.get("volumes", {}).items():
             self.storages.get(name, {}).setdefault("volumes", {}).update(volumes)
         self.records = state.get("records", {})
+        self.restore_access(state.get("access", {}))
 
     def save(self) -> None:
         containers = [
@@ -124,6 +118,7 @@ class Lab(Pve):
             "machines": [{name: getattr(vm, name) for name in (*SAVED, "name", "template")} for vm in self.vms],
             "volumes": {name: store["volumes"] for name, store in self.storages.items() if store.get("volumes")},
             "records": self.records,
+            "access": self.access_state(),
         }
         partial = self.folder / "state.json.partial"
         partial.write_text(json.dumps(state, indent=1))
@@ -238,9 +233,9 @@ class Mailbox:
         return "250 OK"
 
 
-async def serve(folder: Path, host: str, token_secret: str) -> None:
+async def serve(folder: Path, host: str, root_secret: str) -> None:
     """Answer until the process is ended."""
-    lab = Lab(folder, host, token_secret)
+    lab = Lab(folder, host, root_secret)
     certificate, key, _ = make_cert(str(folder), name="pve", hosts=(host, NODE))
     for ct in list(lab.cts):
         # Whatever stopped the computer: containers that ran run again, and what went missing is made anew.

@@ -106,7 +106,7 @@ def test_first_run_builds_the_site(lab: Lab) -> None:
 
 
 def test_guest_has_what_only_root_of_the_node_may_give_it(lab: Lab) -> None:
-    frappe = lab.login("automation@pve", "site").nodes("pve1").lxc(500).config
+    frappe = lab.login("automation@pve", "site", "pve_api_token_secret").nodes("pve1").lxc(500).config
     assert frappe.get()["features"] == "keyctl=1,nesting=1"
     with pytest.raises(ResourceException, match="only allowed for root@pam"):
         frappe.put(features="nesting=1")
