@@ -236,7 +236,10 @@ class Mailbox:
 async def serve(folder: Path, host: str, root_secret: str) -> None:
     """Answer until the process is ended."""
     lab = Lab(folder, host, root_secret)
-    certificate, key, _ = make_cert(str(folder), name="pve", hosts=(host, NODE))
+    certificate, key = str(folder / "pve.crt"), str(folder / "pve.key")
+    # As that of a node, it outlives a restart. It is valid for a month.
+    if not Path(certificate).exists() or time.time() - Path(certificate).stat().st_mtime > 14 * 86400:
+        make_cert(str(folder), name="pve", hosts=(host, NODE))
     for ct in list(lab.cts):
         # Whatever stopped the computer: containers that ran run again, and what went missing is made anew.
         await lab.settle(ct.vmid)
