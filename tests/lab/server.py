@@ -33,6 +33,8 @@ TEMPLATE = "debian-13-standard_13.1-2_amd64.tar.zst"
 # What was uploaded, and the medium that the role windows_vm puts into the storage: no file of the node is looked at.
 DISCS = ("windows-11.iso", "virtio-win.iso", "onprem-900-windows-render.iso")
 MAIL_PORT = 2525
+# What the API keeps of everything else, as it is.
+KEPT = ("records", "node_settings", "interfaces", "apt_files")
 SAVED = ("vmid", "node", "status", "config", "pending", "snapshots", "pool")
 
 
@@ -105,7 +107,10 @@ class Lab(Pve):
             self.vms.append(machine)
         for name, volumes in state.get("volumes", {}).items():
             self.storages.get(name, {}).setdefault("volumes", {}).update(volumes)
-        self.records = state.get("records", {})
+        for name in KEPT:
+            setattr(self, name, state.get(name, getattr(self, name)))
+        if firewall := state.get("firewall"):
+            self._fw_state = {**firewall, "guests": {int(vmid): of for vmid, of in firewall["guests"].items()}}
         self.restore_access(state.get("access", {}))
 
     def save(self) -> None:
@@ -117,7 +122,8 @@ class Lab(Pve):
             "containers": containers,
             "machines": [{name: getattr(vm, name) for name in (*SAVED, "name", "template")} for vm in self.vms],
             "volumes": {name: store["volumes"] for name, store in self.storages.items() if store.get("volumes")},
-            "records": self.records,
+            **{name: getattr(self, name) for name in KEPT},
+            "firewall": self._fw(),
             "access": self.access_state(),
         }
         partial = self.folder / "state.json.partial"
