@@ -34,15 +34,16 @@ NEEDED = {
     "e2fsprogs": "/usr/sbin/mke2fs", "fdisk": "/usr/sbin/sfdisk", "openssh-client": "/usr/bin/ssh",
 }  # fmt: skip
 PACKAGES = (
-    "ca-certificates,cron,dbus,efibootmgr,grub-efi-amd64,initramfs-tools,iproute2,kmod,linux-image-amd64,"
-    "openssh-server,pciutils,procps,python3,python3-apt,sudo,systemd,systemd-boot-efi,systemd-boot-tools,systemd-sysv,"
-    "udev,zstd"
+    "ca-certificates,cron,dbus,e2fsprogs,efibootmgr,grub-efi-amd64,initramfs-tools,iproute2,kmod,linux-image-amd64,"
+    "lvm2,openssh-server,pciutils,procps,prometheus-node-exporter,python3,python3-apt,sudo,systemd,systemd-boot-efi,"
+    "systemd-boot-tools,systemd-sysv,thin-provisioning-tools,udev,zfsutils-linux,zstd"
 )
 # Emulated processors are slow: what no test looks at is left out. Of the initramfs, what a machine with a keyboard, a
-# laptop or a file system to repair would need.
+# laptop, a file system to repair or a root on LVM would need.
+UNHOOKED = ("dmsetup", "fsck", "keymap", "lvm2", "resume", "thermal", "thin-provisioning-tools")
 LEFT_OUT = (
     "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*",
-    *(f"/usr/share/initramfs-tools/hooks/{name}" for name in ("dmsetup", "fsck", "keymap", "resume", "thermal")),
+    *(f"/usr/share/initramfs-tools/hooks/{name}" for name in UNHOOKED),
 )  # fmt: skip
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
@@ -50,6 +51,11 @@ MASKED = (
     "systemd-pstore.service", "systemd-random-seed.service", "systemd-update-utmp.service", "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount", "dev-hugepages.mount", "dev-mqueue.mount", "modprobe@drm.service",
     "modprobe@configfs.service", "modprobe@fuse.service", "modprobe@efi_pstore.service", "systemd-binfmt.service",
+    "blk-availability.service", "lvm2-monitor.service", "zfs-share.service", "zfs-volume-wait.service",
+)  # fmt: skip
+# What Proxmox VE has on. Without a pool it would be waited for, so it is off but where a test wants it.
+ZFS = (
+    "zfs-import-cache.service", "zfs-import.target", "zfs-load-module.service", "zfs-mount.service", "zfs.target",
 )  # fmt: skip
 
 
@@ -69,13 +75,19 @@ def recipe() -> list[str]:
         f"--essential-hook=sync-in {HERE / 'guest'} /",
         "--customize-hook=chown -R 0:0 $1/etc $1/usr/share/initramfs-tools $1/usr/sbin/proxmox-boot-tool",
         f"--customize-hook=chroot $1 systemctl --quiet mask {' '.join(MASKED)}",
-        SUITE, "-",
+        # The exporter has a role that starts it.
+        f"--customize-hook=chroot $1 systemctl --quiet disable prometheus-node-exporter.service {' '.join(ZFS)}",
     ]  # fmt: skip
+
+
+def sources() -> list[str]:
+    """What of Debian, to standard output, and where this computer finds it; ZFS is in contrib."""
+    return ["--components=main,contrib", SUITE, "-", *(f"{line} contrib" for line in archives())]
 
 
 def digest() -> str:
     """What the disks depend on; when it changes, they are built anew."""
-    parts = [*recipe(), str(DISK_MIB), PARAMETERS]
+    parts = [*recipe(), SUITE, str(DISK_MIB), PARAMETERS]
     for path in sorted(p for folder in ("guest", "layouts") for p in (HERE / folder).rglob("*") if p.is_file()):
         parts += [str(path.relative_to(HERE)), str(path.stat().st_mode & 0o100), path.read_text()]
     parts.append((HERE / "disk.sh").read_text())
@@ -114,8 +126,8 @@ def build_root(disk: Path) -> None:
     key = disk.parent / "ssh_key"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "machine", "-f", str(key))
     argv = [
-        *recipe()[:-2], "--customize-hook=mkdir -pm 700 $1/root/.ssh",
-        f"--customize-hook=upload {key}.pub /root/.ssh/authorized_keys", *recipe()[-2:], *archives(),
+        *recipe(), "--customize-hook=mkdir -pm 700 $1/root/.ssh",
+        f"--customize-hook=upload {key}.pub /root/.ssh/authorized_keys", *sources(),
     ]  # fmt: skip
     with disk.open("wb") as out, subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as build:
         done = subprocess.run(
@@ -136,6 +148,7 @@ def extract_kernel(disk: Path, folder: Path) -> None:
     for name in ("vmlinuz", "initrd.img"):
         found = next(entry for entry in names if entry.startswith(f"{name}-"))
         run("/usr/sbin/debugfs", "-R", f"dump /boot/{found} {folder / name}", root)
+        (folder / "kernel").write_text(found.removeprefix(f"{name}-"))
 
 
 def overlay(base: Path, disk: Path) -> None:
