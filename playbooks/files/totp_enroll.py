@@ -55,7 +55,7 @@ def main() -> int:
     asked = json.load(sys.stdin)
     with screen.open("r", encoding="utf-8") as keyboard, screen.open("w", encoding="utf-8") as display:
         print(f"\n{asked['qr']}\n{asked['uri']}\n", file=display, flush=True)
-        for _ in range(TRIES if asked["confirm"] else 0):
+        for _attempt in range(TRIES if asked["confirm"] else 0):
             print("The code that the phone shows for it: ", end="", file=display, flush=True)
             if right(keyboard.readline().replace(" ", "").strip(), asked["secret"]):
                 return 0

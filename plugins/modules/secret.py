@@ -34,9 +34,6 @@ attributes:
   diff_mode:
     description: A secret is never shown.
     support: none
-  action:
-    description: Runs on the controller.
-    support: full
 seealso:
   - plugin: onprem.cloud.secret
     plugin_type: lookup

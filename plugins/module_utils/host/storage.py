@@ -728,7 +728,7 @@ class Plan:
 
     def source(self, text: str) -> str:
         """The device of an entry of fstab."""
-        key, _, value = text.partition("=")
+        key, _sign, value = text.partition("=")
         folders = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
         quoted = value.strip('"')
         return self.found.real(f"/dev/disk/{folders[key]}/{quoted}" if key in folders else text)
