@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.contract import interpreter
 from tests.contract.serving import Api
 from tests.lab import pvesh
 
@@ -19,7 +19,7 @@ def install(api: Api, directory: Path) -> Path:
     calls.touch()
     pvesh.admit(access, api.pve, api.ca_path, str(calls))
     text = pvesh.program(access).partition("\n")[2]
-    found.write_text(f"#!{sys.executable} -IS\n{text}")
+    found.write_text(f"#!{interpreter.install(directory)}\n{text}")
     found.chmod(0o755)
     module = directory / "PVE/CLI/pvesh.pm"
     module.parent.mkdir(parents=True, exist_ok=True)

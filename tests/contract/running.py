@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import importlib
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +27,7 @@ from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
-from tests.contract import pvesh
+from tests.contract import interpreter, pvesh
 from tests.contract.serving import Api
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +124,23 @@ class Played(NamedTuple):
         return [task.partition("]")[0] for task in tasks if re.search(rf"^({status}): \[", task, re.MULTILINE)]
 
 
+# ansible-playbook, which finds the archives of modules that a run before it made of the same collections.
+PLAYBOOK = """
+import os, sys
+from ansible import constants
+from ansible.cli.playbook import main
+os.symlink(sys.argv.pop(1), os.path.join(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache"))
+main(["ansible-playbook", *sys.argv[1:]])
+"""
+
+
+@functools.cache
+def _archives(collections: str) -> str:
+    directory = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, directory)
+    return directory
+
+
 class Node:
     """A node of the served API as playbooks find it: this computer, where `pvesh` is the stand-in.
 
@@ -134,7 +155,7 @@ class Node:
         (directory / "ansible.cfg").write_text("")
         variables = {
             "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
+            "ansible_python_interpreter": str(interpreter.install(directory / "programs")),
             "ansible_remote_tmp": str(directory / "remote"),
             # Who runs the tests is root enough for the stand-in.
             "ansible_become": False,
@@ -155,12 +176,15 @@ class Node:
             "ANSIBLE_LOCAL_TEMP": str(self.directory / "local"),
             "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "true",
             "PERL5LIB": str(self.directory / "programs"),
             "PATH": f"{self.directory / 'programs'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
+        given = {**kept, **own, **environment}
         done = subprocess.run(
-            ["ansible-playbook", "-i", str(self.inventory), *arguments, str(playbook)],
-            env={**kept, **own, **environment}, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, "-c", PLAYBOOK, _archives(given["ANSIBLE_COLLECTIONS_PATH"]), "-i", str(self.inventory),
+             *arguments, str(playbook)],
+            env=given, cwd=self.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL, text=True, check=False, timeout=300,
         )  # fmt: skip
         return Played(done.returncode, done.stdout)

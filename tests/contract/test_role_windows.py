@@ -143,7 +143,7 @@ class Site:
             *("--tags", "windows_vm,guest"),
             *arguments,
             PROXMOX_PORT=str(self.api.pve.port),
-            **{"ANSIBLE_COLLECTIONS_PATH": str(self.collections), "ANSIBLE_PIPELINING": "true", **environment},
+            **{"ANSIBLE_COLLECTIONS_PATH": str(self.collections), **environment},
         )
 
     def done(self, *arguments: str, **environment: str) -> Played:
