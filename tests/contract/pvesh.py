@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def install(api: Api, directory: Path) -> Path:
     module.write_text(pvesh.module(str(found)))
     # Perl itself, whose command lines are kept as well.
     perl = directory / "perl"
-    perl.write_text(f'#!/bin/sh\necho "perl $*" >> {calls}\nexec {shutil.which("perl")} "$@"\n')
+    perl.write_text(f'#!/bin/sh\necho "perl $*" >> {calls}\nexec /usr/bin/perl "$@"\n')
     perl.chmod(0o755)
     return calls
 
