@@ -133,6 +133,16 @@ def test_tag_of_a_role_touches_its_hosts_only(lab: Lab) -> None:
     assert set(run.changed) == {"redis"}
 
 
+def test_site_that_would_shut_out_who_runs_it_is_refused(lab: Lab) -> None:
+    (FOLDER / "requests.log").write_text("")
+    # As root of the node, who knows the login from before sudo only.
+    narrow = {"site_admin_networks": ["192.0.2.0/24"], "proxmox_firewall_api_backend": "local"}
+    run = lab.site("--tags", "proxmox_firewall", "-e", json.dumps(narrow))
+    assert run.code == 2
+    assert f"the controller {lab.prefix}.1 could no longer reach the nodes and guests" in " ".join(run.output.split())
+    assert [line for line in (FOLDER / "requests.log").read_text().splitlines() if line.split()[1] != "GET"] == []
+
+
 def test_installed_collection_runs_the_site_from_anywhere(lab: Lab, tmp_path: Path) -> None:
     subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", tmp_path, ROOT], check=True)
     archive = next(tmp_path.glob("onprem-cloud-*.tar.gz"))

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -173,3 +175,15 @@ def test_consoles_and_backups_are_not_waited_for():
     node = Busy(polls=2)
     tasks.Tasks(node, 10, print).settle("pve1", "guest 1", vmid=1)
     assert {upid.split(":")[5] for upid in node.left} == {"vzcreate", "vzstart"}
+
+
+@pytest.mark.parametrize(("sudo", "found"), [("SUDO_COMMAND=/bin/sh", "192.0.2.7 50000 192.0.2.2 22"), ("LANG=C", "")])
+def test_the_login_is_known_behind_sudo_too(sudo: str, found: str) -> None:
+    collections = str(Path(__file__).resolve().parents[2] / "collections")
+    program = f"import sys; sys.path.append({collections!r}); import {UTILS}.client as it; print(*it.ssh_connection())"
+    told = subprocess.check_output(
+        # The shell is what called sudo, and stays.
+        ["sh", "-c", 'env -i "$0" "$1" -c "$2"; true', sudo, sys.executable, program],
+        env={"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.2 22", "PATH": "/usr/bin:/bin"}, text=True,
+    )  # fmt: skip
+    assert told.strip() == found

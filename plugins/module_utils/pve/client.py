@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Collection, Iterator, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib
@@ -54,6 +55,22 @@ def connection_spec() -> dict[str, Any]:
         "ca_path": env("PROXMOX_CA_PATH", type="path"),
         "api_timeout": env("PROXMOX_API_TIMEOUT", type="int", default=60),
     }
+
+
+def ssh_connection() -> list[str]:
+    """SSH_CONNECTION of the login that this runs in (client, its port, server, its port); nothing without SSH."""
+    words = os.environ.get("SSH_CONNECTION", "").split()
+    # sudo does not pass it on, but what called sudo has it.
+    process = os.getppid() if "SUDO_COMMAND" in os.environ else 0
+    while not words and process > 1:
+        try:
+            environment = Path(f"/proc/{process}/environ").read_text(errors="replace").split("\0")
+            parent = re.search(r"(?m)^PPid:\s+(\d+)$", Path(f"/proc/{process}/status").read_text())
+        except OSError:
+            break
+        words = next((line.partition("=")[2].split() for line in environment if line.startswith("SSH_CONNECTION=")), [])
+        process = int(parent[1]) if parent else 0
+    return words
 
 
 def connect(module: AnsibleModule) -> Client:

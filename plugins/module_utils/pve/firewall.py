@@ -9,7 +9,6 @@ same rule, whatever their position, spelling, comment, log level or switch. Only
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import socket
 from bisect import bisect_left
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, NamedTuple
 from urllib.parse import urlsplit
 
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import CONNECT_SECONDS, PveError
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import CONNECT_SECONDS, PveError, ssh_connection
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.properties import (
     Address,
     Boolean,
@@ -696,7 +695,7 @@ class Guarded(Leveled):
                 return []
         if self.client.local:
             # Whoever came by SSH wants to come again; without SSH nobody is outside.
-            return os.environ.get("SSH_CONNECTION", "").split()[:1]
+            return ssh_connection()[:1]
         url = urlsplit(self.client.backend.get_base_url())
         try:
             with socket.create_connection((url.hostname, url.port), CONNECT_SECONDS) as connection:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import shutil
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable
+from ansible_collections.onprem.cloud.plugins.module_utils.pve.client import PveError, Unreachable, ssh_connection
 from ansible_collections.onprem.cloud.plugins.module_utils.pve.interfaces import (
     BOND,
     BOND_MODES,
@@ -382,7 +381,7 @@ class Network(OfNode):
         """Where the node is reached: the address of the API, and the one that the cluster knows."""
         found = []
         if self.client.local:
-            found = os.environ.get("SSH_CONNECTION", "").split()[2:3]
+            found = ssh_connection()[2:3]
         else:
             with suppress(OSError):
                 told = socket.getaddrinfo(self.params["api_host"], None, type=socket.SOCK_STREAM)
@@ -529,7 +528,7 @@ class Network(OfNode):
         if not self.guarded_here:
             return []
         gateways = [item[key] for item in self.now.values() for key in ("gateway", "gateway6") if item.get(key)]
-        asked = given or [*os.environ.get("SSH_CONNECTION", "").split()[:1], *gateways]
+        asked = given or [*ssh_connection()[:1], *gateways]
         answering = [address for address in asked if self.pings(address)]
         for address in asked if given else ():
             if address not in answering:
