@@ -179,6 +179,11 @@ devices:
     binding:
       description: What it is bound by, V(address) or the numbers that vfio-pci is given.
       type: str
+    prepared:
+      description:
+        - Whether the files of this machine have it handed over at the next boot, with O(doctor=true) as they are found.
+          If so, and C(driver) is not V(vfio-pci), a reboot is what is missing.
+      type: bool
   sample:
     - address: "0000:01:00.0"
       id: "10de:2684"
@@ -188,6 +193,7 @@ devices:
       name: NVIDIA Corporation AD102 [GeForce RTX 4090]
       class: display
       binding: "10de:2684"
+      prepared: true
 parameters:
   description: The parameters that the kernel's command line needs for it.
   type: list
@@ -243,6 +249,7 @@ def run(module: AnsibleModule, root: str = "/") -> None:
         module.exit_json(changed=False, **{**plan.view(), "diff": []})
     if plan.problems():
         module.fail_json(msg=" ".join(plan.problems()), **{**plan.view(), "diff": []})
+    plan.prepared = {function.address for function in plan.functions}
     if plan.changed and not module.check_mode:
         carry_out(module, files, run_program, plan, present)
     module.exit_json(changed=plan.changed, **plan.view())

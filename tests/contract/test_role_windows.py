@@ -529,7 +529,28 @@ def test_card_that_shares_its_group_is_refused(site: Site) -> None:
     assert "0000:01:00.2" in message
 
 
-def test_card_that_the_node_uses_itself_is_refused(site: Site) -> None:
+def test_card_that_the_node_uses_itself_is_refused_or_waited_for(site: Site) -> None:
+    """One after the other: what nobody has set apart, what waits for the reboot, and what is there after it."""
+
+    def written() -> list[str]:
+        return [change.path.rpartition("/")[2] for change in site.api.changes() if "/qemu" in change.path]
+
     site.kernel.bind("0000:01:00.0", "nouveau")
     message = refused(site)
     assert "pve1 still uses windows_vm_gpu (10de:2684) itself: set it apart with the role gpu_passthrough" in message
+
+    site.kernel.write("etc/modprobe.d/onprem-gpu-passthrough.conf", "# Device: 0000:01:00.0 10de:2684\n")
+    site.inventory()
+    said = " ".join(site.done().output.split())
+    assert "windows-render: pve1 hands over windows_vm_gpu (10de:2684) after a reboot" in said
+    assert site.config["hostpci0"] == "mapping=rtx4090,pcie=1,x-vga=1"
+    assert written() == ["qemu"]
+    # It is started by a run that may reboot the node, as check mode says, and not by another one.
+    assert site.done("--check", "-e", "host_reboot_allowed=true").changed == [
+        "onprem.cloud.guest : Create, change and start the guests"
+    ]
+    assert site.done().changed == []
+
+    site.set_apart()
+    site.done()
+    assert written() == ["start", "sendkey", "sendkey"]

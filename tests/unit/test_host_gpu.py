@@ -129,6 +129,7 @@ def test_a_card_of_its_own_group(host: Callable[[str], Host]) -> None:
         "name": "NVIDIA Corporation AD102 [GeForce RTX 4090]",
         "class": "display",
         "binding": "10de:2684",
+        "prepared": True,
     }
 
 

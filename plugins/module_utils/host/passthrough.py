@@ -87,6 +87,8 @@ class Plan:
     findings: list[Finding] = field(default_factory=list)
     functions: list[Device] = field(default_factory=list)
     bindings: dict[str, str] = field(default_factory=dict)
+    # What the files hand over already, whatever is asked for now.
+    prepared: set[str] = field(default_factory=set)
     parameters: list[str] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     rebuilds: list[Rebuild] = field(default_factory=list)
@@ -109,6 +111,7 @@ class Plan:
                     "name": " ".join(filter(None, (device.vendor_name, device.device_name))) or device.class_name,
                     "class": device.kind,
                     "binding": self.bindings.get(device.address),
+                    "prepared": device.address in self.prepared,
                 }
                 for device in self.functions
             ],
@@ -173,6 +176,10 @@ class Planner:
             self.look_at_groups(chosen, accepted)
         self.look_at_other_files()
         self.plan.bindings = {device.address: self.binding(device) for device in chosen}
+        recorded = self.record.addresses
+        # Before the groups are known, the files have the kernel's parameters only.
+        begun = bool(self.waiting and self.record.parameters)
+        self.plan.prepared = {device.address for device in chosen if begun or device.address in recorded}
         self.plan_files(chosen)
         self.plan.complete = not self.waiting
         running = Wish(tuple(self.desired), tuple(p for p in self.record.parameters if p not in self.desired))
