@@ -290,6 +290,12 @@ def test_partitions_and_mounts_of_a_disk_are_named(node: Node) -> None:
     assert "'wipefs --all /dev/sda1 /dev/sda'" in told
 
 
+def test_a_disk_whose_partitions_cannot_be_listed_is_not_taken_for_empty(node: Node) -> None:
+    node.answers["lsblk --json --bytes --output PATH,TYPE,SIZE,MOUNTPOINTS"] = (1, "", "lsblk: no sysfs")
+    failed = node.ask(doctor=False, pools=[tank()])
+    assert failed["msg"] == "'lsblk' failed: lsblk: no sysfs. Nothing was changed."
+
+
 def test_one_thing_in_the_way_stops_the_whole_declaration(node: Node) -> None:
     node.sign("/dev/sdc", "ext4")
     told = node.problem(pools=[tank()], directories=[{"path": "/srv/db", "device": C, "filesystem": "xfs"}])

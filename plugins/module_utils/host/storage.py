@@ -126,7 +126,10 @@ class Found:
         self.files = files
         self.execute = run
         self.links = {name: self.real(name) for name in map(BY_ID.__add__, files.names(BY_ID))}
-        report = self.output("lsblk", "--json", "--bytes", "--output", "PATH,TYPE,SIZE,MOUNTPOINTS")
+        code, report, errors = run(["lsblk", "--json", "--bytes", "--output", "PATH,TYPE,SIZE,MOUNTPOINTS"])
+        # Without it, a disk with partitions looks like one without.
+        self.unlisted = (errors or report).strip() or f"code {code}" if code else ""
+        report = "" if code else report
         self.blocks: dict[str, dict[str, Any]] = {}
         self.parents: dict[str, str] = {}
         self.add_blocks(json.loads(report or "{}").get("blockdevices", []))
@@ -192,6 +195,8 @@ class Found:
 
     def contents(self, device: str) -> list[str]:
         """What is on a device, in words; nothing if it is empty."""
+        if self.unlisted:
+            raise Failed(f"'lsblk' failed: {self.unlisted}. Nothing was changed.")
         found = []
         for row in self.within(device):
             if row["path"] != device and row.get("type") not in ("part", None):
