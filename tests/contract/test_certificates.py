@@ -201,6 +201,8 @@ def test_bad_input_is_refused_before_anything_is_written(run, given, words):
         (WILD, WILD_KEY, None),
         (WILD, WILD_KEY, ["pve1.example.com"]),
     ],
+    # Made anew by every process, and no name that tests are known by.
+    ids=["own names", "names", "own wildcard", "name of the wildcard"],
 )
 def test_what_a_certificate_is_for_can_be_said(run, chain, key, names):
     assert run(MODULE, {**NODE, "certificates": chain, "key": key, "server_names": names})["changed"]
