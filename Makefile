@@ -51,7 +51,7 @@ sanity: setup ## Build the collection, install it, and run ansible-test sanity o
 
 .PHONY: unit
 unit: setup ## Unit and contract tests: no Docker, no network
-	@python -m pytest --numprocesses auto --dist loadgroup tests/unit tests/contract
+	@python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadgroup tests/unit tests/contract
 
 .PHONY: check
 check: lint unit sanity docs-site ## The quick part of the tests, for every day
@@ -71,12 +71,25 @@ role-%: image
 lab-test: setup ## The whole site from nothing, twice, and what it does when things fail
 	@python -m pytest --capture=no tests/lab
 
+.PHONY: machine-disks
+machine-disks: setup
+	@python -m tests.machine
+
 .PHONY: machine-test
-machine-test: setup ## Machines with a kernel of their own, in QEMU: what a reboot and the hardware decide
-	@python -m pytest --numprocesses 2 --durations 0 tests/machine
+machine-test: machine-disks ## Machines with a kernel of their own, in QEMU: make machine-gpu_passthrough for one role
+	@python -m pytest --numprocesses 4 --durations 0 tests/machine
+
+machine-%: machine-disks
+	@python -m pytest --numprocesses 3 --durations 0 tests/machine/test_$*.py
 
 .PHONY: test
-test: check roles lab-test ## Everything
+test: setup ## Everything
+# The linters leave a processor idle half of the time.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target machine-disks lint sanity docs-site
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory roles
+	@$(MAKE) --no-print-directory machine-test
+	@$(MAKE) --no-print-directory lab-test
 
 .PHONY: benchmark
 benchmark: setup ## A fleet of 100 containers, beside the peer's modules
