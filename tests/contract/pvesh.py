@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.contract import interpreter
+from tests import interpreter
 from tests.contract.serving import Api
 from tests.lab import pvesh
 

@@ -27,7 +27,8 @@ from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
-from tests.contract import interpreter, pvesh
+from tests import interpreter
+from tests.contract import pvesh
 from tests.contract.serving import Api
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,9 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in for a node's Python, which has loaded Ansible's own library once and forks for every module.
+"""The stand-in for a machine's Python, which has loaded Ansible's own library once and forks for every module.
 
-Python takes longer to load that library, from an archive every time, than most modules take to run. The modules and the
-code of the collections still come out of the archive that Ansible sends.
+Python takes longer to load that library, from an archive every time, than most modules take to run. The code of the
+collections still comes out of the archive that Ansible sends. It serves the nodes of the contract tests, which are this
+computer, and root of the machines of molecule, in each of which it runs: there, who is not root gets Python itself. The
+lab's machines do not have it.
 """
 
 from __future__ import annotations
@@ -19,17 +21,22 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import types
 from pathlib import Path
 
-# What modules and the stand-in for pvesh load first.
-LOADED = ["ansible.module_utils.basic", "cryptography.hazmat.primitives.serialization.pkcs12", "http.client", "ssl"]
+# What modules load first, and on this computer the stand-in for pvesh.
+LOADED = ["ansible.module_utils.basic", "ansible.module_utils.urls", "http.client", "ssl"]
+LOADED_HERE = [*LOADED, "cryptography.hazmat.primitives.serialization.pkcs12"]
 # It hands over its command line, its directory, its environment and its files, and ends as the program does.
 CLIENT = """#!{python} -IS
 import marshal, os, socket, sys
 link = socket.socket(socket.AF_UNIX)
-link.connect({address!r})
+try:
+    link.connect({address!r})
+except OSError:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 socket.send_fds(link, [b"."], [0, 1, 2])
 link.sendall(marshal.dumps((sys.argv[1:], os.getcwd(), dict(os.environ))))
 link.shutdown(socket.SHUT_WR)
@@ -39,10 +46,13 @@ sys.exit((link.recv(1) or bytes([1]))[0])
 
 def install(directory: Path) -> Path:
     """Put the interpreter into a directory."""
-    found = directory / "python-of-the-node"
-    found.write_text(CLIENT.format(python=sys.executable, address=_server()))
-    found.chmod(0o755)
-    return found
+    return _write(directory / "python-of-the-node", _server())
+
+
+def _write(program: Path, address: str) -> Path:
+    program.write_text(CLIENT.format(python=sys.executable, address=address))
+    program.chmod(0o755)
+    return program
 
 
 @functools.cache
@@ -61,9 +71,28 @@ def _server() -> str:
     return address
 
 
-def _serve(listener: socket.socket) -> None:
+def _serve_machine(program: Path, address: str) -> None:
+    """Be there for a machine until it stops. Ansible's library is beside this file."""
+    beside = sys.path.pop(0)
+    sys.path.append(beside)
+    sys.pycache_prefix = "/var/cache/python-of-the-tests"
     for name in LOADED:
         importlib.import_module(name)
+    sys.path.remove(beside)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    Path(address).chmod(0o600)
+    listener.listen(100)
+    _write(program, address)
+    if not os.fork():
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(nothing, number)
+        _serve(listener)
+
+
+def _serve(listener: socket.socket) -> None:
     while True:
         link, _ = listener.accept()
         if not os.fork():
@@ -87,6 +116,7 @@ def _run(link: socket.socket) -> int:
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()
     sys.argv = arguments or [""]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     if arguments:
@@ -109,4 +139,9 @@ def _run(link: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    if sys.argv[1].isdigit():
+        for loaded in LOADED_HERE:
+            importlib.import_module(loaded)
+        _serve(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        _serve_machine(Path(sys.argv[1]), sys.argv[2])
