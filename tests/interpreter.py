@@ -71,13 +71,17 @@ def _server() -> str:
     return address
 
 
+def _load(names: list[str]) -> None:
+    for name in names:
+        importlib.import_module(name)
+
+
 def _serve_machine(program: Path, address: str) -> None:
     """Be there for a machine until it stops. Ansible's library is beside this file."""
     beside = sys.path.pop(0)
     sys.path.append(beside)
     sys.pycache_prefix = "/var/cache/python-of-the-tests"
-    for name in LOADED:
-        importlib.import_module(name)
+    _load(LOADED)
     sys.path.remove(beside)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
@@ -140,8 +144,7 @@ def _run(link: socket.socket) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1].isdigit():
-        for loaded in LOADED_HERE:
-            importlib.import_module(loaded)
+        _load(LOADED_HERE)
         _serve(socket.socket(fileno=int(sys.argv[1])))
     else:
         _serve_machine(Path(sys.argv[1]), sys.argv[2])
