@@ -84,6 +84,8 @@ def _serve_machine(program: Path, address: str) -> None:
     _load(LOADED)
     sys.path.remove(beside)
     listener = socket.socket(socket.AF_UNIX)
+    # An earlier machine of the same name may have left its own.
+    Path(address).unlink(missing_ok=True)
     listener.bind(address)
     Path(address).chmod(0o600)
     listener.listen(100)
@@ -110,7 +112,7 @@ def _serve(listener: socket.socket) -> None:
 
 
 def _run(link: socket.socket) -> int:
-    """Run the program that the client was given; returns its exit code."""
+    """Run the program that the client was given, or a shell; returns its exit code."""
     _, files, _, _ = socket.recv_fds(link, 1, 3)
     with link.makefile("rb") as request:
         arguments, directory, environment = marshal.load(request)
@@ -121,6 +123,8 @@ def _run(link: socket.socket) -> int:
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
+    if arguments[:1] == ["/bin/sh"]:
+        return subprocess.call(arguments) & 0xFF
     sys.argv = arguments or [""]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     if arguments:
