@@ -199,6 +199,7 @@ def up(arguments: argparse.Namespace) -> int:
             f"Stand-ins: the Proxmox VE API (https://{network[1]}:8006), where virtual machines are known and none "
             f"runs, and the mail relay (its mails: {FOLDER}/mail)."
         )
+        print(f"The names lead to {network[20]} (/etc/hosts), for a browser that trusts {SECRETS}/ca/ca.crt.")
         print(f"Log in: ssh -i {key} -o UserKnownHostsFile={FOLDER}/known_hosts root@{network[10]}")
     return code
 

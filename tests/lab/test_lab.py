@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,11 @@ from typing import Any
 
 import pytest
 from proxmoxer import ResourceException
+from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 
 from .conftest import FOLDER, ROOT, Lab, Run, until
+from .machines import apt_install
 
 TIMES: dict[str, float] = {}
 OUTAGE: dict[str, float] = {}
@@ -25,6 +29,8 @@ GUESTS = {
     "database-primary", "database-replica", "redis", "frontend", "backend", "network-services", "monitoring",
     "nextcloud-bowbo", "nextcloud-maro", "frappe-bowbo", "snipe-it", "passbolt", "windows-render",
 }  # fmt: skip
+PAGES = {"https://phpmyadmin.lab.example/": "phpMyAdmin", "https://prometheus.lab.example/": "Prometheus"}
+ASKED = {"network", "security"}
 TEMPLATE = "local:vztmpl/debian-13-standard_13.1-2_amd64.tar.zst"
 
 
@@ -121,6 +127,53 @@ def test_second_run_changes_nothing(lab: Lab) -> None:
     assert "site.yml: done, 0 changes" in run.output
     print(f"\nfirst run {TIMES['first']:.0f} s, second run {TIMES['second']:.0f} s")
     assert 2.5 * TIMES["second"] < TIMES["first"]
+
+
+def browser(lab: Lab, home: Path) -> webdriver.Chrome:
+    """A browser of a computer whose DNS leads the site's names to its reverse proxy."""
+    if not (shutil.which("chromedriver") and shutil.which("certutil")):
+        apt_install("chromium", "chromium-driver", "libnss3-tools")
+    options = webdriver.ChromeOptions()
+    for switch in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={home}/profile",
+        f"--host-resolver-rules=MAP *.lab.example {lab.address('frontend')}",
+    ):  # fmt: skip
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService("/usr/bin/chromedriver", env={**os.environ, "HOME": str(home)})
+    return webdriver.Chrome(options, service)
+
+
+def test_every_published_name_opens_in_a_browser_that_trusts_the_site(lab: Lab, tmp_path: Path) -> None:
+    published = re.findall(r"https://\S+[.]lab[.]example/", (FOLDER / "report.txt").read_text())
+    assert sorted(published) == sorted(PAGES)
+    store = ["certutil", "-d", f"sql:{tmp_path}/.pki/nssdb"]
+    for trusted in (False, True):
+        if trusted:
+            authority = ROOT / "inventories/lab/.secrets/ca/ca.crt"
+            (tmp_path / ".pki/nssdb").mkdir(parents=True, exist_ok=True)
+            subprocess.run([*store, "-N", "--empty-password"], check=True)
+            subprocess.run([*store, "-A", "-n", "site", "-t", "C,,", "-i", str(authority)], check=True)
+        driver = browser(lab, tmp_path)
+        try:
+            for url, title in PAGES.items():
+                driver.get(url)
+                assert (title if trusted else "Privacy error") in driver.title
+                # Something that the page asks for and does not get, or gets without a certificate, is told here.
+                told = [entry["message"] for entry in driver.get_log("browser") if entry["source"] in ASKED]
+                assert told == []
+            if trusted:
+                administrator_sees_the_databases(lab, driver)
+        finally:
+            driver.quit()
+
+
+def administrator_sees_the_databases(lab: Lab, driver: webdriver.Chrome) -> None:
+    driver.get("https://phpmyadmin.lab.example/")
+    for field, words in (("username", "ada"), ("password", lab.secret("mariadb_admin_ada") + Keys.ENTER)):
+        driver.find_element("name", f"pma_{field}").send_keys(words)
+    assert until(lambda: "nextcloud_bowbo" in driver.page_source, 20)
 
 
 def test_check_mode_on_the_converged_site_reports_nothing(lab: Lab) -> None:
